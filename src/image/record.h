@@ -1,0 +1,127 @@
+// The kinds of record, and the streams that they travel in. The numbers are part of the format: never reuse one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace stint::image {
+
+enum class RecordType : uint32_t {
+  kEnd = 0,  // how many records there were, and their hash: a stream without it is cut short
+  kJob = 1,
+  kProcess = 2,
+  kThread = 3,
+  kMappedFile = 4,  // an ELF or data file that mappings come back from
+  kVma = 5,
+  kSharedMemory = 6,  // anonymous shared memory, or a memfd's content: pages under its object id
+  kDescriptor = 7,    // a number in a table, and the description that it refers to
+  kFileState = 8,     // a regular file that the job writes, as it was
+  kAgent = 9,         // the agent's ledger
+
+  // One number for each kind of open file description: fd/kinds.cc.
+  kRegularFile = 32,
+  kDirectory = 33,
+  kCharDevice = 34,
+  kTerminal = 35,
+  kPipe = 36,
+  kFifo = 37,
+  kUnixSocket = 38,
+  kEventfd = 39,
+  kTimerfd = 40,
+  kSignalfd = 41,
+  kEpoll = 42,
+  kMemfd = 43,
+  kPidfd = 44,
+  kInotify = 45,
+  kStandardStream = 46,  // a pipe, socket or terminal whose other end is outside: taken from the new supervisor
+};
+
+// One record as it is in a stream.
+struct Record {
+  RecordType type = RecordType::kEnd;
+  uint16_t version = 1;
+  bool required = true;  // a reader that does not know the type or the version must refuse the image
+  Bytes payload;
+};
+
+// A run of page data. `space` says whose: the job pid of the process for private memory, or an object id (its top bit
+// set, see kObjectSpace) for a shared memory object or a saved file; `offset` is the address, or the offset in the object.
+inline constexpr uint64_t kObjectSpace = uint64_t{1} << 63;
+struct PageRun {
+  uint64_t space = 0;
+  uint64_t offset = 0;
+  uint64_t size = 0;  // bytes: a multiple of the page size, but for the tail of a file
+
+  template <class A>
+  void fields(A& a) {
+    a("space", space);
+    a("offset", offset);
+    a("size", size);
+  }
+};
+
+// Where page data waits while it is compressed and written. Owned by whoever holds it; give it back by destroying it.
+class PageBuffer {
+ public:
+  virtual ~PageBuffer() = default;
+  virtual std::byte* data() = 0;
+  virtual size_t size() const = 0;
+};
+
+// Where records and pages go: the store, or the wire. One thread calls it.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+
+  // Keeps the record. Order is kept.
+  virtual Result<> put(Record record) = 0;
+
+  // A buffer of kPageBufferSize bytes. Blocks only while the memory that the sink may use is full of unwritten pages.
+  virtual Result<std::unique_ptr<PageBuffer>> page_buffer() = 0;
+
+  // Takes the first run.size bytes of the buffer. Returns at once: hashing, compressing and writing happen on the sink's
+  // own threads; a failure there is returned by a later call.
+  virtual Result<> put_pages(PageRun run, std::unique_ptr<PageBuffer> buffer) = 0;
+
+  // Everything is durable and visible under its name after this, or nothing is.
+  virtual Result<> commit() = 0;
+};
+
+inline constexpr size_t kPageBufferSize = 1 << 20;
+
+// Where a block of page data lies, for a reader that wants to let the kernel move it: only for blocks stored raw.
+struct RawLocation {
+  std::string path;
+  uint64_t offset = 0;
+};
+
+// Where records and pages come from.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // All records, in order. Their checksums were verified.
+  virtual const std::vector<Record>& records() const = 0;
+
+  // All runs of pages of a space, by offset. Runs of zero pages are in it (all_zero).
+  struct StoredRun {
+    PageRun run;
+    bool all_zero = false;
+    uint64_t block = 0;  // for read() and raw_location()
+  };
+  virtual const std::vector<StoredRun>& runs(uint64_t space) const = 0;
+
+  // Fills `to` (run.size bytes) with the run's bytes, verified. May be called from several threads at once.
+  virtual Result<> read(const StoredRun& run, std::byte* to) const = 0;
+
+  // Verifies the stored bytes of a raw block without copying them, and says where they are; empty when the block is compressed.
+  virtual Result<std::optional<RawLocation>> raw_location(const StoredRun& run) const = 0;
+};
+
+}  // namespace stint::image
