@@ -85,9 +85,10 @@ class Sink {
   // A buffer of kPageBufferSize bytes. Blocks only while the memory that the sink may use is full of unwritten pages.
   virtual Result<std::unique_ptr<PageBuffer>> page_buffer() = 0;
 
-  // Takes the first run.size bytes of the buffer. Returns at once: hashing, compressing and writing happen on the sink's
-  // own threads; a failure there is returned by a later call.
-  virtual Result<> put_pages(PageRun run, std::unique_ptr<PageBuffer> buffer) = 0;
+  // Takes a block: the bytes of `runs`, one after another, from the start of the buffer. All runs are of one space, in
+  // ascending order. Returns at once: hashing, compressing and writing happen on the sink's own threads; a failure there
+  // is returned by a later call.
+  virtual Result<> put_pages(std::vector<PageRun> runs, std::unique_ptr<PageBuffer> buffer) = 0;
 
   // Everything is durable and visible under its name after this, or nothing is.
   virtual Result<> commit() = 0;
@@ -109,19 +110,23 @@ class Source {
   // All records, in order. Their checksums were verified.
   virtual const std::vector<Record>& records() const = 0;
 
-  // All runs of pages of a space, by offset. Runs of zero pages are in it (all_zero).
-  struct StoredRun {
-    PageRun run;
+  // A block of page data: the bytes of its runs, one after another. Zero pages may have been taken out of a run that was
+  // put; they come back as blocks with all_zero, which hold no bytes.
+  struct Block {
+    uint64_t number = 0;
+    std::vector<PageRun> runs;
     bool all_zero = false;
-    uint64_t block = 0;  // for read() and raw_location()
   };
-  virtual const std::vector<StoredRun>& runs(uint64_t space) const = 0;
 
-  // Fills `to` (run.size bytes) with the run's bytes, verified. May be called from several threads at once.
-  virtual Result<> read(const StoredRun& run, std::byte* to) const = 0;
+  // All blocks of a space (by the offset of their first run); together they hold each byte that was put once.
+  virtual const std::vector<Block>& blocks(uint64_t space) const = 0;
 
-  // Verifies the stored bytes of a raw block without copying them, and says where they are; empty when the block is compressed.
-  virtual Result<std::optional<RawLocation>> raw_location(const StoredRun& run) const = 0;
+  // Fills `to` (the sum of the runs' sizes, at most kPageBufferSize) with the block's bytes, verified. May be called from
+  // several threads at once.
+  virtual Result<> read(const Block& block, std::byte* to) const = 0;
+
+  // Verifies the stored bytes of a raw block without copying them, and says where they are; empty when it is compressed.
+  virtual Result<std::optional<RawLocation>> raw_location(const Block& block) const = 0;
 };
 
 }  // namespace stint::image
