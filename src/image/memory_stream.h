@@ -1,0 +1,32 @@
+// A record stream that lives in memory: what a Sink is given, a Source gives back. For tests of whatever writes records
+// or reads them, without a store behind it.
+#pragma once
+
+#include <map>
+
+#include "image/record.h"
+
+namespace stint::image {
+
+class MemoryStream final : public Sink, public Source {
+ public:
+  Result<> put(Record record) override;
+  Result<std::unique_ptr<PageBuffer>> page_buffer() override;
+  Result<> put_pages(PageRun run, std::unique_ptr<PageBuffer> buffer) override;
+  Result<> commit() override;
+
+  const std::vector<Record>& records() const override { return records_; }
+  const std::vector<StoredRun>& runs(uint64_t space) const override;
+  Result<> read(const StoredRun& run, std::byte* to) const override;
+  Result<std::optional<RawLocation>> raw_location(const StoredRun& run) const override;
+
+  bool committed() const { return committed_; }
+
+ private:
+  std::vector<Record> records_;
+  std::map<uint64_t, std::vector<StoredRun>> runs_;  // by space; each vector by offset
+  std::vector<Bytes> blocks_;
+  bool committed_ = false;
+};
+
+}  // namespace stint::image
