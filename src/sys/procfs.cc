@@ -1,0 +1,50 @@
+#include "sys/procfs.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+
+namespace stint::sys {
+namespace {
+
+Result<std::string> read_to_end(int fd, size_t limit) {
+  std::string text;
+  size_t length = 0;
+  while (true) {
+    // seq_file hands out at most a page a time for most files; a full buffer means more may follow.
+    if (text.size() - length < 16384) text.resize(text.size() + 65536);
+    long got = TRY(call("read", [&] { return ::read(fd, text.data() + length, text.size() - length); }));
+    length += static_cast<size_t>(got);
+    if (length > limit) return failed(fmt::format("longer than {} bytes", limit));
+    if (got == 0) break;
+  }
+  text.resize(length);
+  return text;
+}
+
+Result<UniqueFd> open_path(const std::string& path, int flags) {
+  return UniqueFd(static_cast<int>(TRY(call("open", [&] { return ::open(path.c_str(), flags | O_CLOEXEC); }))));
+}
+
+}  // namespace
+
+std::string proc_path(Pid pid, std::string_view name) {
+  if (pid.number == 0) return fmt::format("/proc/self/{}", name);
+  return fmt::format("/proc/{}/{}", pid.number, name);
+}
+
+Result<std::string> read_whole(const std::string& path, size_t limit) {
+  UniqueFd fd = TRY(open_path(path, O_RDONLY).in(path));
+  return read_to_end(fd.get(), limit).in(path);
+}
+
+Result<std::string> read_proc(Pid pid, std::string_view name) { return read_whole(proc_path(pid, name)); }
+
+Result<UniqueFd> open_proc(Pid pid, std::string_view name, int flags) {
+  std::string path = proc_path(pid, name);
+  return open_path(path, flags).in(path);
+}
+
+}  // namespace stint::sys
