@@ -1,7 +1,6 @@
 #include "image/memory_stream.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace stint::image {
 namespace {
@@ -24,15 +23,18 @@ Result<> MemoryStream::put(Record record) {
 
 Result<std::unique_ptr<PageBuffer>> MemoryStream::page_buffer() { return std::make_unique<HeapBuffer>(); }
 
-Result<> MemoryStream::put_pages(PageRun run, std::unique_ptr<PageBuffer> buffer) {
-  CHECK(run.size <= buffer->size());
-  Bytes bytes(buffer->data(), buffer->data() + run.size);
+Result<> MemoryStream::put_pages(std::vector<PageRun> runs, std::unique_ptr<PageBuffer> buffer) {
+  CHECK(!runs.empty());
+  uint64_t size = 0;
+  for (const PageRun& run : runs) size += run.size;
+  CHECK(size <= buffer->size());
+  Bytes bytes(buffer->data(), buffer->data() + size);
   bool all_zero = std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-  std::vector<StoredRun>& runs = runs_[run.space];
-  std::vector<StoredRun>::iterator place = std::ranges::upper_bound(
-      runs, run.offset, std::less<>(), [](const StoredRun& stored) { return stored.run.offset; });
-  runs.insert(place, {.run = run, .all_zero = all_zero, .block = blocks_.size()});
-  blocks_.push_back(std::move(bytes));
+  std::vector<Block>& blocks = blocks_[runs[0].space];
+  std::vector<Block>::iterator place = std::ranges::upper_bound(
+      blocks, runs[0].offset, std::less<>(), [](const Block& block) { return block.runs[0].offset; });
+  blocks.insert(place, {.number = bytes_.size(), .runs = std::move(runs), .all_zero = all_zero});
+  bytes_.push_back(std::move(bytes));
   return {};
 }
 
@@ -41,19 +43,19 @@ Result<> MemoryStream::commit() {
   return {};
 }
 
-const std::vector<Source::StoredRun>& MemoryStream::runs(uint64_t space) const {
-  static const std::vector<StoredRun> kNone;
-  std::map<uint64_t, std::vector<StoredRun>>::const_iterator found = runs_.find(space);
-  return found == runs_.end() ? kNone : found->second;
+const std::vector<Source::Block>& MemoryStream::blocks(uint64_t space) const {
+  static const std::vector<Block> kNone;
+  std::map<uint64_t, std::vector<Block>>::const_iterator found = blocks_.find(space);
+  return found == blocks_.end() ? kNone : found->second;
 }
 
-Result<> MemoryStream::read(const StoredRun& run, std::byte* to) const {
-  CHECK(run.block < blocks_.size() && blocks_[run.block].size() == run.run.size);
-  std::memcpy(to, blocks_[run.block].data(), run.run.size);
+Result<> MemoryStream::read(const Block& block, std::byte* to) const {
+  CHECK(block.number < bytes_.size());
+  std::ranges::copy(bytes_[block.number], to);
   return {};
 }
 
-Result<std::optional<RawLocation>> MemoryStream::raw_location(const StoredRun&) const {
+Result<std::optional<RawLocation>> MemoryStream::raw_location(const Block&) const {
   return std::optional<RawLocation>();
 }
 

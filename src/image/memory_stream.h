@@ -12,20 +12,20 @@ class MemoryStream final : public Sink, public Source {
  public:
   Result<> put(Record record) override;
   Result<std::unique_ptr<PageBuffer>> page_buffer() override;
-  Result<> put_pages(PageRun run, std::unique_ptr<PageBuffer> buffer) override;
+  Result<> put_pages(std::vector<PageRun> runs, std::unique_ptr<PageBuffer> buffer) override;
   Result<> commit() override;
 
   const std::vector<Record>& records() const override { return records_; }
-  const std::vector<StoredRun>& runs(uint64_t space) const override;
-  Result<> read(const StoredRun& run, std::byte* to) const override;
-  Result<std::optional<RawLocation>> raw_location(const StoredRun& run) const override;
+  const std::vector<Block>& blocks(uint64_t space) const override;
+  Result<> read(const Block& block, std::byte* to) const override;
+  Result<std::optional<RawLocation>> raw_location(const Block& block) const override;
 
   bool committed() const { return committed_; }
 
  private:
   std::vector<Record> records_;
-  std::map<uint64_t, std::vector<StoredRun>> runs_;  // by space; each vector by offset
-  std::vector<Bytes> blocks_;
+  std::map<uint64_t, std::vector<Block>> blocks_;  // by space; each vector by offset
+  std::vector<Bytes> bytes_;                       // by block number
   bool committed_ = false;
 };
 
