@@ -1,0 +1,66 @@
+#include "sys/namespace.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "sys/call.h"
+#include "sys/fd.h"
+
+namespace stint::sys {
+namespace {
+
+// These files take one write(2), whole, or refuse it.
+Result<> write_own(const char* path, const std::string& text) {
+  UniqueFd file(static_cast<int>(TRY(call("open", [&] { return ::open(path, O_WRONLY | O_CLOEXEC); }).in(path))));
+  TRY(call("write", [&] { return ::write(file.get(), text.data(), text.size()); }).in(path));
+  return {};
+}
+
+constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+// timens_offsets wants nanoseconds in 0..999999999, so a negative offset borrows a second.
+std::string clock_line(const char* clock, int64_t offset_ns) {
+  int64_t seconds = offset_ns / kNanosecondsPerSecond;
+  int64_t nanoseconds = offset_ns % kNanosecondsPerSecond;
+  if (nanoseconds < 0) {
+    nanoseconds += kNanosecondsPerSecond;
+    --seconds;
+  }
+  return fmt::format("{} {} {}\n", clock, seconds, nanoseconds);
+}
+
+}  // namespace
+
+Result<> unshare(int flags) {
+  TRY(call("unshare", [&] { return ::unshare(flags); }));
+  return {};
+}
+
+Result<> map_own_ids(uid_t uid, gid_t gid) {
+  TRY(write_own("/proc/self/setgroups", "deny"));
+  TRY(write_own("/proc/self/uid_map", fmt::format("{} {} 1\n", uid, uid)));
+  return write_own("/proc/self/gid_map", fmt::format("{} {} 1\n", gid, gid));
+}
+
+Result<> set_clock_offsets(int64_t monotonic_ns, int64_t boottime_ns) {
+  return write_own("/proc/self/timens_offsets",
+                   clock_line("monotonic", monotonic_ns) + clock_line("boottime", boottime_ns));
+}
+
+Result<> make_mounts_slave() {
+  TRY(call("mount", [] { return ::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr); }).in("mount propagation"));
+  return {};
+}
+
+Result<> mount_proc() {
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  TRY(call("mount", [&] { return ::mount("proc", "/proc", "proc", flags, nullptr); }).in("/proc"));
+  return {};
+}
+
+}  // namespace stint::sys

@@ -1,0 +1,111 @@
+#include "sys/process.h"
+
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+
+namespace stint::sys {
+
+Result<pid_t> fork_process(const CloneRequest& request) {
+  struct clone_args args = {};
+  // With CLONE_PARENT the kernel takes the exit signal from the caller, and refuses one that is given.
+  args.exit_signal = request.as_sibling ? 0 : SIGCHLD;
+  args.flags = request.as_sibling ? CLONE_PARENT : 0;
+  args.set_tid = reinterpret_cast<uintptr_t>(request.numbers.data());
+  args.set_tid_size = request.numbers.size();
+  if (request.numbers.empty()) args.set_tid = 0;
+  return static_cast<pid_t>(TRY(call("clone3", [&] { return ::syscall(SYS_clone3, &args, sizeof(args)); })));
+}
+
+Result<ChildState> wait_child(bool block, bool stops) {
+  siginfo_t found = {};
+  int options = WEXITED | (block ? 0 : WNOHANG) | (stops ? WSTOPPED | WCONTINUED : 0);
+  TRY(call("waitid", [&] { return ::waitid(P_ALL, 0, &found, options); }));
+  return ChildState{found.si_pid, found.si_code, found.si_status};
+}
+
+Result<ChildState> wait_pid(pid_t pid) {
+  siginfo_t found = {};
+  TRY(call("waitid", [&] { return ::waitid(P_PID, static_cast<id_t>(pid), &found, WEXITED); }));
+  return ChildState{found.si_pid, found.si_code, found.si_status};
+}
+
+Result<UniqueFd> pidfd_open(pid_t pid) {
+  return UniqueFd(static_cast<int>(TRY(call("pidfd_open", [&] { return ::syscall(SYS_pidfd_open, pid, 0); }))));
+}
+
+Result<> pidfd_signal(int pidfd, int signal) {
+  TRY(call("pidfd_send_signal", [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }));
+  return {};
+}
+
+Result<> kill(pid_t pid, int signal) {
+  TRY(call("kill", [&] { return ::kill(pid, signal); }));
+  return {};
+}
+
+pid_t process_group(pid_t pid) { return ::getpgid(pid); }
+pid_t session(pid_t pid) { return ::getsid(pid); }
+
+Result<> new_session() {
+  TRY(call("setsid", [] { return ::setsid(); }));
+  return {};
+}
+
+Result<> set_process_group(pid_t pid, pid_t group) {
+  TRY(call("setpgid", [&] { return ::setpgid(pid, group); }));
+  return {};
+}
+
+Result<> become_subreaper() {
+  TRY(call("PR_SET_CHILD_SUBREAPER", [] { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }));
+  return {};
+}
+
+void set_name(const char* name) { ::prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+bool has_capability(int capability) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct sets[2] = {};
+  if (!call("capget", [&] { return ::syscall(SYS_capget, &header, sets); })) return false;
+  return (sets[capability / 32].effective >> (capability % 32) & 1) != 0;
+}
+
+uint64_t bounding_set() {
+  uint64_t set = 0;
+  for (int capability = 0; capability < 64; ++capability) {
+    int present = ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+    if (present < 0) break;  // The kernel knows no capability beyond this one.
+    if (present == 1) set |= uint64_t{1} << capability;
+  }
+  return set;
+}
+
+Result<> limit_bounding_set(uint64_t keep) {
+  uint64_t surplus = bounding_set() & ~keep;
+  for (int capability = 0; capability < 64; ++capability) {
+    if ((surplus >> capability & 1) == 0) continue;
+    TRY(call("PR_CAPBSET_DROP", [&] { return ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0); }));
+  }
+  return {};
+}
+
+Error exec(const std::string& path, const std::vector<std::string>& arguments,
+           const std::vector<std::string>& environment) {
+  std::vector<char*> argv, envp;
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  for (const std::string& variable : environment) envp.push_back(const_cast<char*>(variable.c_str()));
+  argv.push_back(nullptr);
+  envp.push_back(nullptr);
+  ::execve(path.c_str(), argv.data(), envp.data());
+  return os_error("execve");
+}
+
+void exit_now(int status) { ::_exit(status); }
+
+}  // namespace stint::sys

@@ -1,0 +1,66 @@
+// Processes: making them with a chosen number, waiting for them, signalling them without the race that numbers have.
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "sys/fd.h"
+
+namespace stint::sys {
+
+// What a fork may ask for beyond fork(2).
+struct CloneRequest {
+  // The child's numbers, innermost pid namespace first; empty for any. Needs CAP_CHECKPOINT_RESTORE over the namespace.
+  // EEXIST: the number is in use, be it as a process group or a session that outlived its leader.
+  std::span<const pid_t> numbers = {};
+  // The caller's parent becomes the child's parent, and gets its SIGCHLD.
+  bool as_sibling = false;
+};
+
+// fork(2) by clone3: 0 in the child. The caller must be single-threaded. libc's atfork handlers do not run.
+Result<pid_t> fork_process(const CloneRequest& request = {});
+
+// A child that changed state.
+struct ChildState {
+  pid_t pid = 0;   // 0: no child has changed (only with `block` false)
+  int code = 0;    // CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_STOPPED, CLD_CONTINUED
+  int status = 0;  // exit status, or signal
+};
+// The next child that ended, and with `stops` one that stopped or went on. ECHILD: there is no child left.
+Result<ChildState> wait_child(bool block, bool stops);
+// The end of one child.
+Result<ChildState> wait_pid(pid_t pid);
+
+Result<UniqueFd> pidfd_open(pid_t pid);
+// ESRCH when the process has ended: a pidfd never means another process.
+Result<> pidfd_signal(int pidfd, int signal);
+Result<> kill(pid_t pid, int signal);
+pid_t process_group(pid_t pid = 0);  // -1 when there is no such process
+pid_t session(pid_t pid = 0);        // -1 when there is no such process
+
+Result<> new_session();
+Result<> set_process_group(pid_t pid, pid_t group);
+// Orphans among our descendants become our children instead of init's.
+Result<> become_subreaper();
+// What ps and /proc/PID/comm show: at most 15 bytes.
+void set_name(const char* name);
+
+// Whether the effective set of this process holds the capability (CAP_*).
+bool has_capability(int capability);
+// The capabilities that exec can still give to this process: bit N stands for capability N.
+uint64_t bounding_set();
+// Takes every capability out of the bounding set that is not in `keep`.
+Result<> limit_bounding_set(uint64_t keep);
+
+// Replaces this process. Returns only the failure. `path` is not searched for in PATH.
+Error exec(const std::string& path, const std::vector<std::string>& arguments,
+           const std::vector<std::string>& environment);
+// Ends this process without atexit handlers: for a child that shares stdio buffers with its parent.
+[[noreturn]] void exit_now(int status);
+
+}  // namespace stint::sys

@@ -1,0 +1,32 @@
+// Signal masks, and signals read from a descriptor instead of delivered.
+#pragma once
+
+#include <signal.h>
+
+#include <optional>
+
+#include "base/result.h"
+#include "sys/fd.h"
+
+namespace stint::sys {
+
+// Blocks every signal that can be blocked; returns the mask that was.
+Result<sigset_t> block_signals();
+Result<> set_signal_mask(const sigset_t& mask);
+
+// A nonblocking descriptor that yields the signals of `mask`, which must be blocked.
+Result<UniqueFd> signal_fd(const sigset_t& mask);
+struct TakenSignal {
+  int number = 0;
+  int code = 0;  // SI_USER, SI_KERNEL (the terminal) ...
+  pid_t sender = 0;
+};
+// The next pending one; nothing when there is none.
+Result<std::optional<TakenSignal>> take_signal(int signal_fd);
+
+// Whether the signal is ignored now.
+bool is_ignored(int signal);
+// Its default action, or none at all.
+Result<> set_ignored(int signal, bool ignored);
+
+}  // namespace stint::sys
