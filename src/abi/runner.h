@@ -16,11 +16,9 @@
 #define STINT_FRAME_CALLS 0
 #define STINT_FRAME_COUNT 8
 #define STINT_FRAME_FINISH 16
-#define STINT_FRAME_TGID 24
-#define STINT_FRAME_TID 32
-#define STINT_FRAME_SIGNAL 40
-#define STINT_FRAME_SIGFRAME 48
-#define STINT_FRAME_BASE 56
+#define STINT_FRAME_SIGNAL 24
+#define STINT_FRAME_SIGFRAME 32
+#define STINT_FRAME_BASE 40
 #define STINT_FRAME_REGS 64
 #define STINT_FRAME_SIZE 192
 
@@ -58,9 +56,10 @@ struct RunnerFrame {
   uint64_t calls;   // address of the first RunnerCall
   uint64_t count;   // how many
   uint64_t finish;  // STINT_FINISH_*
-  uint64_t tgid, tid, report_signal;
+  uint64_t report_signal;
   uint64_t sigframe;  // kReport: address of the ucontext for rt_sigreturn
   uint64_t base;      // kResume: bytes that the cut call had already moved; added to a good result, returned instead of an error
+  uint64_t reserved[2];
   RunnerRegisters registers;
 };
 
@@ -74,6 +73,7 @@ static_assert(offsetof(RunnerFrame, base) == STINT_FRAME_BASE);
 static_assert(offsetof(RunnerFrame, registers) == STINT_FRAME_REGS);
 
 extern "C" const unsigned char stint_runner_start[];
+extern "C" const unsigned char stint_runner_reported[];     // where a kReport stop leaves rip
 extern "C" const unsigned char stint_runner_resume_call[];  // the syscall instruction of kResume is just before this
 extern "C" const unsigned char stint_runner_end[];
 

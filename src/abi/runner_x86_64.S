@@ -4,9 +4,11 @@
 
     .section .text.stint_runner, "ax", @progbits
     .globl stint_runner_start
+    .globl stint_runner_reported
     .globl stint_runner_resume_call
     .globl stint_runner_end
     .hidden stint_runner_start
+    .hidden stint_runner_reported
     .hidden stint_runner_resume_call
     .hidden stint_runner_end
     .balign 64
@@ -38,11 +40,13 @@ called:
     jmp next_call
 
 report:
-    mov $234, %eax                      // tgkill: the tracer sees a signal-delivery stop here
-    mov STINT_FRAME_TGID(%rbx), %rdi
-    mov STINT_FRAME_TID(%rbx), %rsi
-    mov STINT_FRAME_SIGNAL(%rbx), %rdx
+    mov $186, %eax                      // gettid: only here is the number that this pid namespace has for it
     syscall
+    mov %rax, %rdi
+    mov STINT_FRAME_SIGNAL(%rbx), %rsi
+    mov $200, %eax                      // tkill: the tracer sees a signal-delivery stop
+    syscall
+stint_runner_reported:
     mov STINT_FRAME_SIGFRAME(%rbx), %rsp  // only without a tracer
     mov $15, %eax                       // rt_sigreturn
     syscall

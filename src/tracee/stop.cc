@@ -1,0 +1,160 @@
+#include "tracee/stop.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <linux/ptrace.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "sys/tasks.h"
+
+namespace stint::tracee {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr long kOptions = PTRACE_O_TRACESYSGOOD;
+constexpr int kSystemCallStop = SIGTRAP | 0x80;
+
+bool gone(const Error& error) { return error.os_errno() == ESRCH || error.os_errno() == ECHILD; }
+
+void short_nap() {
+  timespec nap{0, 20'000};
+  ::nanosleep(&nap, nullptr);
+}
+
+enum class Settled { kStopped, kGone, kNotYet };
+
+// Looks whether one interrupted thread has stopped.
+Result<Settled> settle(Thread& thread) {
+  Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(thread.tid, false);
+  if (!status.has_value()) {
+    if (gone(status.error())) return Settled::kGone;
+    return std::move(status).error();
+  }
+  if (!status->has_value()) return Settled::kNotYet;
+  const sys::WaitStatus& told = **status;
+  if (told.exited()) return Settled::kGone;
+  if (told.event() == PTRACE_EVENT_STOP) {
+    if (told.signal() != SIGTRAP) thread.group_stop = told.signal();
+    return Settled::kStopped;
+  }
+  // A signal came first: it is delivered, and the interrupt is taken before the handler's first instruction.
+  int signal = told.event() == 0 && told.signal() != kSystemCallStop ? told.signal() : 0;
+  Result<> went_on = sys::ptrace_continue(thread.tid, signal);
+  if (!went_on.has_value() && !gone(went_on.error())) return std::move(went_on).error();
+  return Settled::kNotYet;
+}
+
+}  // namespace
+
+bool in_system_call(const sys::Registers& registers) { return static_cast<int64_t>(registers.orig_rax) >= 0; }
+
+Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience) {
+  StoppedProcess stopped(process);
+  Clock::time_point deadline = Clock::now() + patience;
+  while (TRY(stopped.seize_new_threads())) TRY(stopped.wait_for_stops(deadline));
+  if (stopped.threads_.empty()) return failed("it has ended");
+  for (Thread& thread : stopped.threads_) {
+    thread.registers = TRY(sys::get_registers(thread.tid));
+    thread.signal_mask = TRY(sys::get_signal_mask(thread.tid));
+  }
+  return stopped;
+}
+
+// True when there were any.
+Result<bool> StoppedProcess::seize_new_threads() {
+  bool found = false;
+  for (Pid tid : TRY(sys::list_threads(pid_))) {
+    if (std::ranges::any_of(threads_, [&](const Thread& known) { return known.tid == tid; })) continue;
+    Result<> seized = sys::ptrace_seize(tid, kOptions);
+    if (!seized.has_value()) {
+      if (seized.error().os_errno() == ESRCH) continue;
+      if (seized.error().os_errno() == EPERM)
+        return refused(fmt::format("thread {} cannot be traced: another tracer (gdb, strace) has it, it is another "
+                                   "user's, or it has ended while others of its process run on",
+                                   tid.number));
+      return std::move(seized).error();
+    }
+    Thread thread;
+    thread.tid = tid;
+    threads_.push_back(thread);
+    Result<> interrupted = sys::ptrace_interrupt(tid);
+    if (!interrupted.has_value() && !gone(interrupted.error())) return std::move(interrupted).error();
+    found = true;
+  }
+  return found;
+}
+
+Result<> StoppedProcess::wait_for_stops(Clock::time_point deadline) {
+  while (settled_ < threads_.size()) {
+    Settled now = TRY(settle(threads_[settled_]));
+    if (now == Settled::kStopped) {
+      ++settled_;
+    } else if (now == Settled::kGone) {
+      threads_.erase(threads_.begin() + static_cast<ptrdiff_t>(settled_));
+    } else if (Clock::now() > deadline) {
+      return refused(fmt::format("thread {} did not stop: it is inside vfork(2), waiting for its child, or in an "
+                                 "uninterruptible system call; try again",
+                                 threads_[settled_].tid.number));
+    } else {
+      short_nap();
+    }
+  }
+  return {};
+}
+
+StoppedProcess::StoppedProcess(StoppedProcess&& other) noexcept
+    : pid_(other.pid_), threads_(std::move(other.threads_)), settled_(other.settled_) {
+  other.threads_.clear();
+}
+
+StoppedProcess::~StoppedProcess() { thaw(); }
+
+namespace {
+
+// Leads the thread into the call that the runner finishes for it, so that it is in the kernel before we let it go: a signal
+// that arrives from then on interrupts the call, as it would have without us. True when it went that way.
+bool enter_resumed_call(Thread& thread) {
+  sys::Registers registers = thread.registers;
+  registers.rbx = thread.resume_frame;
+  registers.rip = thread.runner;
+  registers.rax = 0;
+  registers.orig_rax = ~uint64_t{0};
+  if (!sys::set_registers(thread.tid, registers).has_value()) return false;
+  if (!sys::ptrace_to_system_call(thread.tid).has_value()) return false;
+  Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(thread.tid, true);
+  if (!status.has_value() || !status->has_value() || !(*status)->stopped()) return false;
+  if ((*status)->signal() == kSystemCallStop) return true;
+  // A signal was first: the interrupted call ends with EINTR, or is restarted, as the signal's action wants it.
+  (void)sys::set_registers(thread.tid, thread.registers);
+  (void)sys::ptrace_detach(thread.tid, (*status)->event() == 0 ? (*status)->signal() : 0);
+  return false;
+}
+
+}  // namespace
+
+void release(Thread& thread) {
+  // A failure here means that the thread is gone (killed): there is nobody to tell it to.
+  (void)sys::set_signal_mask(thread.tid, thread.signal_mask);
+  if (thread.resume_frame != 0) {
+    if (enter_resumed_call(thread)) (void)sys::ptrace_detach(thread.tid);
+    return;
+  }
+  (void)sys::set_registers(thread.tid, thread.registers);
+  (void)sys::ptrace_detach(thread.tid);
+}
+
+void StoppedProcess::thaw() {
+  for (Thread& thread : threads_) release(thread);
+  threads_.clear();
+}
+
+void StoppedProcess::kill() {
+  ::kill(pid_.number, SIGKILL);
+  for (Thread& thread : threads_) (void)sys::ptrace_detach(thread.tid);
+  threads_.clear();
+}
+
+}  // namespace stint::tracee
