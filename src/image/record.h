@@ -23,6 +23,7 @@ enum class RecordType : uint32_t {
   kDescriptor = 7,    // a number in a table, and the description that it refers to
   kFileState = 8,     // a regular file that the job writes, as it was
   kAgent = 9,         // the agent's ledger
+  kPageIndex = 10,    // where the blocks of page data lie: image/page_index.h. The last one before the end
 
   // One number for each kind of open file description: fd/kinds.cc.
   kRegularFile = 32,
