@@ -1,0 +1,120 @@
+#include "task/deadlines.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "sys/file.h"
+#include "sys/procfs.h"
+#include "sys/tasks.h"
+
+namespace stint::task {
+namespace {
+
+int64_t now_ns() {
+  timespec now;
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
+struct SchedLine {
+  std::optional<int64_t> exec_start_ns;
+  std::optional<uint64_t> switches;
+};
+
+// "se.exec_start  :  1234.567890" (milliseconds) and "nr_voluntary_switches : 17".
+SchedLine parse(const std::string& text) {
+  SchedLine line;
+  auto after = [&](const char* key) -> const char* {
+    size_t at = text.find(key);
+    if (at == text.npos) return nullptr;
+    at = text.find(':', at);
+    return at == text.npos ? nullptr : text.c_str() + at + 1;
+  };
+  if (const char* value = after("se.exec_start")) line.exec_start_ns = static_cast<int64_t>(std::atof(value) * 1e6);
+  if (const char* value = after("nr_voluntary_switches")) line.switches = std::strtoull(value, nullptr, 10);
+  return line;
+}
+
+SchedLine read_sched(Pid thread) {
+  Result<std::string> text = sys::read_proc(thread, "sched");
+  return text.has_value() ? parse(*text) : SchedLine{};
+}
+
+// The scheduler's clock: our own start on the processor, a moment ago.
+std::optional<int64_t> scheduler_now() {
+  ::sched_yield();
+  return read_sched(Pid{0}).exec_start_ns;
+}
+
+}  // namespace
+
+Deadlines::Deadlines(std::string notes_file) : notes_file_(std::move(notes_file)) {
+  if (notes_file_.empty()) return;
+  Result<Bytes> bytes = sys::read_file(notes_file_);
+  if (!bytes.has_value()) return;
+  std::string text(text_of(*bytes));
+  for (const char* at = text.c_str(); *at != '\0';) {
+    SleepNote note;
+    int used = 0;
+    if (::sscanf(at, "%d %lu %ld %lu\n%n", &note.tid, &note.switches, &note.deadline_ns, &note.call, &used) != 4) break;
+    old_notes_[note.tid] = note;
+    at += used;
+  }
+}
+
+void Deadlines::look_ahead(Pid process) {
+  Result<std::vector<Pid>> threads = sys::list_threads(process);
+  if (!threads.has_value()) return;
+  std::optional<int64_t> scheduler = scheduler_now();
+  for (Pid tid : *threads) {
+    SchedLine line = read_sched(tid);
+    if (!line.switches) continue;
+    Seen seen{.switches = *line.switches, .looked_ns = now_ns()};
+    if (scheduler && line.exec_start_ns) seen.slept_ns = std::max<int64_t>(0, *scheduler - *line.exec_start_ns);
+    auto known = old_notes_.find(tid.number);
+    // It has left the processor once since the last checkpoint let it go: it is still in that sleep.
+    if (known != old_notes_.end() && known->second.switches + 1 == *line.switches) seen.note = &known->second;
+    seen_[tid.number] = seen;
+  }
+}
+
+int64_t Deadlines::time_left(Pid thread, int64_t timeout_ns) {
+  auto seen = seen_.find(thread.number);
+  if (seen == seen_.end()) return timeout_ns;
+  // Stopping it made it leave the processor once more; anything else, and its sleep began after we looked.
+  if (read_sched(thread).switches != seen->second.switches + 1) return timeout_ns;
+  int64_t now = now_ns();
+  if (seen->second.note != nullptr) return std::max<int64_t>(0, seen->second.note->deadline_ns - now);
+  if (seen->second.slept_ns < 0) return timeout_ns;
+  return std::max<int64_t>(0, timeout_ns - seen->second.slept_ns - (now - seen->second.looked_ns));
+}
+
+uint64_t Deadlines::known_call(Pid thread) const {
+  auto seen = seen_.find(thread.number);
+  return seen != seen_.end() && seen->second.note != nullptr ? seen->second.note->call : 0;
+}
+
+void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns, uint64_t stops) {
+  SchedLine line = read_sched(thread);
+  if (!line.switches) return;
+  new_notes_[thread.number] = {thread.number, *line.switches + stops, now_ns() + left_ns, call};
+}
+
+Result<> Deadlines::save() const {
+  if (notes_file_.empty()) return {};
+  std::string text;
+  for (const auto& [tid, note] : new_notes_)
+    text += fmt::format("{} {} {} {}\n", tid, note.switches, note.deadline_ns, note.call);
+  std::string draft = notes_file_ + ".new";
+  sys::UniqueFd file = TRY(sys::open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+  TRY(sys::write_all(file.get(), bytes_of(text)));
+  return sys::rename(draft, notes_file_);
+}
+
+}  // namespace stint::task

@@ -1,0 +1,368 @@
+#include "task/interrupted.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/futex.h>
+#include <linux/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "proc/fdinfo.h"
+#include "sys/file.h"
+#include "sys/procfs.h"
+#include "tracee/memory.h"
+
+namespace stint::task {
+namespace {
+
+using image::ResumeCall;
+using image::ResumeKind;
+
+constexpr int64_t kEintr = -4, kRestartNoHand = -514, kRestartBlock = -516;
+constexpr int64_t kNsPerMs = 1'000'000;
+
+// A call that a stop makes return EINTR, and which of its arguments is its timeout.
+struct EintrCall {
+  uint64_t nr;
+  uint8_t time_argument;  // 1..6; 0: no timeout
+  bool milliseconds;
+};
+constexpr EintrCall kEintrCalls[] = {
+    {SYS_epoll_wait, 4, true},       {SYS_epoll_pwait, 4, true},   {SYS_epoll_pwait2, 4, false},
+    {SYS_rt_sigtimedwait, 3, false}, {SYS_semop, 0, false},        {SYS_semtimedop, 4, false},
+    {SYS_io_getevents, 5, false},    {SYS_io_pgetevents, 5, false}, {SYS_io_uring_enter, 0, false},
+    // With SO_RCVTIMEO or SO_SNDTIMEO. Their timeout is the socket's: made again, they wait for all of it.
+    {SYS_read, 0, false},            {SYS_readv, 0, false},        {SYS_recvfrom, 0, false},
+    {SYS_recvmsg, 0, false},         {SYS_recvmmsg, 0, false},     {SYS_accept, 0, false},
+    {SYS_accept4, 0, false},         {SYS_write, 0, false},        {SYS_writev, 0, false},
+    {SYS_sendto, 0, false},          {SYS_sendmsg, 0, false},      {SYS_sendmmsg, 0, false},
+    {SYS_connect, 0, false},
+};
+
+// A relative sleep that the kernel keeps in a restart block.
+struct SleepCall {
+  uint64_t nr;
+  uint8_t time_argument;
+  bool milliseconds;
+};
+constexpr SleepCall kSleepCalls[] = {
+    {SYS_nanosleep, 1, false}, {SYS_clock_nanosleep, 3, false}, {SYS_poll, 3, true}, {SYS_futex, 4, false}};
+
+std::array<uint64_t, 6> arguments(const sys::Registers& r) { return {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}; }
+
+Result<int64_t> timeout_ns(Pid process, uint64_t argument, bool milliseconds) {
+  if (milliseconds) return static_cast<int32_t>(argument) < 0 ? -1 : static_cast<int32_t>(argument) * kNsPerMs;
+  if (argument == 0) return -1;
+  timespec value = TRY(tracee::peek(process, RemotePtr<timespec>(argument)));
+  return value.tv_sec * 1'000'000'000LL + value.tv_nsec;
+}
+
+template <class Entry, size_t N>
+const Entry* find_call(const Entry (&table)[N], uint64_t nr) {
+  const Entry* found = std::ranges::find(table, nr, &Entry::nr);
+  return found == std::end(table) ? nullptr : found;
+}
+
+// EINTR becomes "make it again unless a handler runs"; with a timeout, the runner makes it with the time that is left.
+Result<ResumeCall> plan_eintr(Pid process, tracee::Thread& thread, const EintrCall& entry, Deadlines& deadlines) {
+  thread.registers.rax = static_cast<uint64_t>(kRestartNoHand);
+  ResumeCall resume;
+  if (entry.time_argument == 0) return resume;
+  std::array<uint64_t, 6> args = arguments(thread.registers);
+  int64_t asked = TRY(timeout_ns(process, args[entry.time_argument - 1], entry.milliseconds));
+  if (asked < 0) return resume;
+  resume.kind = ResumeKind::kContinue;
+  resume.nr = entry.nr;
+  resume.args = args;
+  resume.time_left_ns = deadlines.time_left(thread.tid, asked);
+  resume.time_argument = entry.time_argument;
+  resume.time_is_milliseconds = entry.milliseconds;
+  return resume;
+}
+
+// The call before a restart_syscall(2): the last checkpoint knew it, or the code says it ("mov $nr, %eax; syscall").
+Result<uint64_t> restarted_call(Pid process, tracee::Thread& thread, const Deadlines& deadlines) {
+  if (uint64_t known = deadlines.known_call(thread.tid)) return known;
+  unsigned char code[48] = {};
+  size_t size = sizeof(code);
+  size_t got = TRY(sys::read_memory(process, thread.registers.rip - 2 - size, code, size));
+  for (size_t at = got >= 5 ? got - 5 : 0; at > 0; --at) {
+    uint32_t nr = 0;
+    std::memcpy(&nr, code + at + 1, sizeof(nr));
+    if (code[at] == 0xb8 && find_call(kSleepCalls, nr) != nullptr) return nr;
+  }
+  return refused(fmt::format("thread {}: it sleeps in a system call that was restarted before, and its code does not "
+                             "tell which; try again",
+                             thread.tid.number));
+}
+
+Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& deadlines) {
+  uint64_t nr = thread.registers.orig_rax;
+  if (nr == SYS_restart_syscall) nr = TRY(restarted_call(process, thread, deadlines));
+  const SleepCall* entry = find_call(kSleepCalls, nr);
+  if (entry == nullptr)
+    return refused(fmt::format("thread {}: system call {} was interrupted with a restart block that is not known",
+                               thread.tid.number, nr));
+  ResumeCall resume;
+  resume.kind = ResumeKind::kReissue;
+  resume.nr = nr;
+  resume.args = arguments(thread.registers);
+  resume.time_argument = entry->time_argument;
+  resume.time_is_milliseconds = entry->milliseconds;
+  int64_t asked = TRY(timeout_ns(process, resume.args[entry->time_argument - 1], entry->milliseconds));
+  int futex_command = static_cast<int>(resume.args[1]) & FUTEX_CMD_MASK;
+  if (nr == SYS_futex && futex_command != FUTEX_WAIT) {
+    resume.time_argument = 0;  // Absolute: the deadline stands in the program's own memory.
+  } else {
+    resume.time_left_ns = deadlines.time_left(thread.tid, asked);
+  }
+  return resume;
+}
+
+// Whether a short count can only mean that the stop cut the call off: the descriptor blocks, and is no file.
+Result<bool> blocks_until_done(Pid process, int fd) {
+  struct stat what = TRY(sys::stat(fmt::format("/proc/{}/fd/{}", process.number, fd)));
+  if (!S_ISFIFO(what.st_mode) && !S_ISSOCK(what.st_mode) && !S_ISCHR(what.st_mode)) return false;
+  std::string text = TRY(sys::read_proc(process, fmt::format("fdinfo/{}", fd)));
+  proc::FdInfo info = TRY(proc::parse_fdinfo(text));
+  return (info.flags & O_NONBLOCK) == 0;
+}
+
+ResumeCall continue_after(const sys::Registers& registers, uint64_t moved) {
+  ResumeCall resume;
+  resume.kind = ResumeKind::kContinue;
+  resume.nr = registers.orig_rax;
+  resume.args = arguments(registers);
+  resume.args[1] += moved;
+  resume.args[2] -= moved;
+  resume.done = moved;
+  return resume;
+}
+
+Result<ResumeCall> plan_short_count(Pid process, tracee::Thread& thread) {
+  const sys::Registers& registers = thread.registers;
+  uint64_t nr = registers.orig_rax, moved = registers.rax;
+  bool sends = nr == SYS_write || (nr == SYS_sendto && (registers.r10 & MSG_DONTWAIT) == 0);
+  bool gathers = nr == SYS_recvfrom && (registers.r10 & (MSG_WAITALL | MSG_DONTWAIT | MSG_PEEK)) == MSG_WAITALL;
+  if ((sends || gathers) && moved > 0 && moved < registers.rdx &&
+      TRY(blocks_until_done(process, static_cast<int>(registers.rdi))))
+    return continue_after(registers, moved);
+  return ResumeCall{};
+}
+
+// Vectors that were moved in part: how much they hold in all.
+Result<uint64_t> vector_size(Pid process, uint64_t vector, uint64_t count) {
+  uint64_t total = 0;
+  for (uint64_t i = 0; i < std::min<uint64_t>(count, 1024); ++i) {
+    iovec piece = TRY(tracee::peek(process, RemotePtr<iovec>(vector + i * sizeof(iovec))));
+    total += piece.iov_len;
+  }
+  return total;
+}
+
+// A writev or sendmsg that the stop cut off would need a vector of its own to go on: it is let to finish instead.
+Result<> refuse_cut_vector(Pid process, tracee::Thread& thread) {
+  const sys::Registers& registers = thread.registers;
+  uint64_t nr = registers.orig_rax;
+  if ((nr != SYS_writev && nr != SYS_sendmsg) || static_cast<int64_t>(registers.rax) <= 0) return {};
+  uint64_t vector = registers.rsi, count = registers.rdx;
+  if (nr == SYS_sendmsg) {
+    msghdr message = TRY(tracee::peek(process, RemotePtr<msghdr>(registers.rsi)));
+    vector = reinterpret_cast<uint64_t>(message.msg_iov);
+    count = message.msg_iovlen;
+  }
+  if (registers.rax < TRY(vector_size(process, vector, count)) &&
+      TRY(blocks_until_done(process, static_cast<int>(registers.rdi))))
+    return refused(fmt::format("thread {}: it is in the middle of a {} to fd {} that is full; try again",
+                               thread.tid.number, nr == SYS_writev ? "writev" : "sendmsg", registers.rdi));
+  return {};
+}
+
+}  // namespace
+
+Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& deadlines) {
+  const sys::Registers& registers = thread.registers;
+  if (!tracee::in_system_call(registers)) return ResumeCall{};
+  int64_t result = static_cast<int64_t>(registers.rax);
+  if (result == kEintr) {
+    if (const EintrCall* entry = find_call(kEintrCalls, registers.orig_rax))
+      return plan_eintr(process, thread, *entry, deadlines);
+    return ResumeCall{};
+  }
+  if (result == kRestartBlock) return plan_sleep(process, thread, deadlines);
+  if (result > 0) {
+    TRY(refuse_cut_vector(process, thread));
+    return plan_short_count(process, thread);
+  }
+  return ResumeCall{};
+}
+
+namespace {
+
+// Frame, its one call and its timeout, in a resume slot.
+struct SlotImage {
+  abi::RunnerFrame frame{};
+  abi::RunnerCall call{};
+  timespec time{};
+};
+static_assert(sizeof(SlotImage) <= tracee::Hands::kResumeSlotSize);
+
+SlotImage slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCall& resume) {
+  SlotImage image;
+  const sys::Registers& r = thread.registers;
+  image.frame.calls = slot + offsetof(SlotImage, call);
+  image.frame.count = 1;
+  image.frame.finish = STINT_FINISH_RESUME;
+  image.frame.base = resume.done;
+  image.frame.registers = {r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rdx,
+                           r.r10, r.r8,  r.r9,  r.rip, r.eflags, 0,  0};
+  image.call.nr = resume.nr;
+  std::ranges::copy(resume.args, image.call.args);
+  if (resume.time_argument == 0 || resume.time_left_ns < 0) return image;
+  uint64_t& argument = image.call.args[resume.time_argument - 1];
+  if (resume.time_is_milliseconds) {
+    argument = static_cast<uint64_t>((resume.time_left_ns + kNsPerMs - 1) / kNsPerMs);
+  } else {
+    image.time = {resume.time_left_ns / 1'000'000'000, resume.time_left_ns % 1'000'000'000};
+    argument = slot + offsetof(SlotImage, time);
+  }
+  return image;
+}
+
+Result<> point_into_runner(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
+                           tracee::Hands& hands) {
+  uint64_t slot = TRY(hands.resume_slot());
+  TRY(tracee::poke(process.pid(), RemotePtr<SlotImage>(slot), slot_image(slot, thread, resume)));
+  thread.resume_frame = slot;
+  thread.runner = hands.area().runner;
+  return {};
+}
+
+}  // namespace
+
+Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
+                      tracee::Hands& hands) {
+  if (resume.kind == ResumeKind::kContinue) TRY(point_into_runner(process, thread, resume, hands));
+  return {};
+}
+
+namespace {
+
+// Makes the call from the runner and interrupts it at once: the kernel then holds a restart block for the time that is
+// left. What the call returned, or -ERESTART_RESTARTBLOCK.
+Result<int64_t> reissue(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
+                        tracee::Hands& hands) {
+  constexpr int kSystemCallStop = SIGTRAP | 0x80;
+  uint64_t slot = TRY(hands.resume_slot());
+  TRY(tracee::poke(process.pid(), RemotePtr<SlotImage>(slot), slot_image(slot, thread, resume)));
+  sys::Registers registers = thread.registers;
+  registers.rbx = slot;
+  registers.rip = hands.area().runner;
+  registers.orig_rax = ~uint64_t{0};
+  TRY(sys::set_signal_mask(thread.tid, ~uint64_t{0}));
+  TRY(sys::set_registers(thread.tid, registers));
+  bool entered = false;
+  while (true) {
+    TRY(sys::ptrace_to_system_call(thread.tid));
+    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
+    if (!status.has_value() || status->exited()) return failed("the new process has ended");
+    if (status->event() == PTRACE_EVENT_STOP && entered) break;
+    if (status->event() != 0 || status->signal() != kSystemCallStop) continue;
+    if (!entered) TRY(sys::ptrace_interrupt(thread.tid));
+    if (entered) registers = TRY(sys::get_registers(thread.tid));
+    entered = true;
+  }
+  return static_cast<int64_t>(registers.rax);
+}
+
+}  // namespace
+
+Result<> prepare_restored(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
+                          tracee::Hands& hands) {
+  if (resume.kind == ResumeKind::kReissue) {
+    int64_t result = TRY(reissue(process, thread, resume, hands));
+    thread.registers.rax = static_cast<uint64_t>(result);
+    thread.registers.orig_rax = resume.nr;
+    return {};
+  }
+  return prepare_thaw(process, thread, resume, hands);
+}
+
+namespace {
+
+sys::Registers program_registers(const sys::Registers& now, const abi::RunnerRegisters& kept) {
+  sys::Registers program = now;
+  program.rbx = kept.rbx, program.rbp = kept.rbp, program.r12 = kept.r12, program.r13 = kept.r13;
+  program.r14 = kept.r14, program.r15 = kept.r15, program.rdi = kept.rdi, program.rsi = kept.rsi;
+  program.rdx = kept.rdx, program.r10 = kept.r10, program.r8 = kept.r8, program.r9 = kept.r9;
+  program.rip = kept.rip, program.rcx = kept.rip, program.r11 = kept.rflags, program.eflags = kept.rflags;
+  return program;
+}
+
+// The last instructions of the runner neither wait nor call: the thread is let through them.
+Result<> run_out_of_tail(tracee::Thread& thread, Range tail) {
+  for (int attempt = 0; attempt < 10'000 && tail.contains(thread.registers.rip); ++attempt) {
+    TRY(sys::ptrace_continue(thread.tid));
+    TRY(sys::ptrace_interrupt(thread.tid));
+    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
+    if (!status.has_value() || status->exited()) return failed("a thread has ended while it was stopped");
+    if (status->event() == 0) TRY(sys::ptrace_continue(thread.tid, status->signal()));
+    thread.registers = TRY(sys::get_registers(thread.tid));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t runner, Deadlines& deadlines) {
+  uint64_t returned = runner + (abi::stint_runner_resume_call - abi::stint_runner_start);
+  uint64_t end = runner + (abi::stint_runner_end - abi::stint_runner_start);
+  sys::Registers& now = thread.registers;
+  bool in_call = now.rip == returned && tracee::in_system_call(now);
+  if (!in_call && now.rip >= returned && now.rip < end) TRY(run_out_of_tail(thread, {returned, end}));
+  if (now.rip < runner || now.rip >= end) return plan_resume(process, thread, deadlines);
+
+  SlotImage slot = TRY(tracee::peek(process, RemotePtr<SlotImage>(now.rbx)));
+  int64_t result = in_call ? static_cast<int64_t>(now.rax) : kEintr;
+  now = program_registers(now, slot.frame.registers);
+  now.orig_rax = slot.call.nr;
+  bool cut = result == kEintr || result <= -512;
+  bool moves_bytes = slot.frame.base > 0;
+  if (!cut && !moves_bytes) {
+    now.rax = static_cast<uint64_t>(result);
+    return ResumeCall{};
+  }
+  ResumeCall resume;
+  resume.kind = ResumeKind::kContinue;
+  resume.nr = slot.call.nr;
+  std::ranges::copy(slot.call.args, resume.args.begin());
+  resume.done = slot.frame.base;
+  if (moves_bytes) {
+    uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
+    resume.done += moved, resume.args[1] += moved, resume.args[2] -= moved;
+    now.rax = resume.done;
+    return cut || (moved > 0 && resume.args[2] > 0) ? resume : ResumeCall{};
+  }
+  now.rax = static_cast<uint64_t>(kRestartNoHand);
+  const EintrCall* entry = find_call(kEintrCalls, resume.nr);
+  if (entry == nullptr || entry->time_argument == 0) return resume;
+  resume.time_argument = entry->time_argument;
+  resume.time_is_milliseconds = entry->milliseconds;
+  int64_t left = entry->milliseconds ? static_cast<int64_t>(resume.args[entry->time_argument - 1]) * kNsPerMs
+                                     : slot.time.tv_sec * 1'000'000'000LL + slot.time.tv_nsec;
+  resume.time_left_ns = deadlines.time_left(thread.tid, left);
+  return resume;
+}
+
+void note_sleep(const tracee::Thread& thread, const ResumeCall& resume, Deadlines& deadlines) {
+  if (resume.time_left_ns < 0) return;
+  // The runner's way into the call is one more stop.
+  deadlines.note(thread.tid, resume.nr, resume.time_left_ns, thread.resume_frame != 0 ? 1 : 0);
+}
+
+}  // namespace stint::task
