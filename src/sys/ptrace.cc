@@ -1,5 +1,7 @@
 #include "sys/ptrace.h"
 
+#include <sys/ptrace.h>  // Before <linux/ptrace.h>, which makes macros of its names.
+
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
