@@ -18,12 +18,17 @@ struct MappedFileRecord {
   bool must_match = true;   // false: mapped shared and writable, so that its content is a FileStateRecord's affair
   bool unlinked = false;    // has no name any more: its content is under `content_space`
   uint64_t content_space = 0;  // 0, or the space of its pages in the checkpoint (bundled, or unlinked)
+  int64_t ctime_ns = 0;
+  bool times_tell = false;  // a change after the checkpoint shows in the times: it had been left alone before
+  bool device_node = false; // a character device: nothing of its content is kept
+  uint64_t file_state = 0;  // 0, or the id of its FileStateRecord, which then says all of its content
 
   template <class A>
   void fields(A& a) {
     a("id", id), a("path", path), a("device", device), a("inode", inode), a("size", size), a("mtime_ns", mtime_ns);
     a("build_id", build_id), a("content", content), a("must_match", must_match), a("unlinked", unlinked);
-    a("content_space", content_space);
+    a("content_space", content_space), a("ctime_ns", ctime_ns), a("times_tell", times_tell);
+    a("device_node", device_node), a("file_state", file_state);
   }
 };
 
