@@ -12,7 +12,7 @@ function(add_agent_library name)
   add_library(${name} SHARED ${ARGN})
   set_target_properties(${name} PROPERTIES
     COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:${AGENT_COMPILE}>"
-    LINK_OPTIONS "-nostdlib;-fno-sanitize=all;-Wl,-z,initfirst;-Wl,-z,now;-Wl,-z,noexecstack;-Wl,--hash-style=gnu;-Wl,--build-id=sha1;-Wl,--no-as-needed"
+    LINK_OPTIONS "-nostdlib;-fno-sanitize=all;-Wl,-z,initfirst;-Wl,-z,now;-Wl,-z,noexecstack;-Wl,-z,noseparate-code;-Wl,--hash-style=gnu;-Wl,--build-id=sha1;-Wl,--no-as-needed"
     CXX_STANDARD_LIBRARIES "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/agent)
   target_include_directories(${name} PRIVATE src)
   add_custom_command(TARGET ${name} POST_BUILD

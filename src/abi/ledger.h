@@ -1,13 +1,14 @@
-// The ledger: what the kernel forgets about a job's processes, written by the agent inside each of them (agent/ledger.cc)
-// into one file that all of them map shared, and read from outside by abi/ledger_reader.h. The page cache keeps it
-// when a process is killed, and exec does not touch it.
+// The ledger: what the kernel forgets about a job's processes, written by the agent inside each of them
+// (agent/ledger.cc) into one file that all of them map shared, and read from outside by abi/ledger_reader.h. The page
+// cache keeps it when a process is killed, and exec does not touch it.
 //
 //   LedgerHeader | owner words (one per chunk) | chunk 0 | chunk 1 | ...
 //
-// A process owns one or more chunks: their owner words hold its pid (low half) and the low half of its incarnation. A chunk is a LedgerChunk and then entries, each
-// a LedgerEntry, its kind's own fields and its text. A word is written last to make an entry true (LedgerEntry::kind), so that
-// a process may be stopped or killed at any instruction. Entries start at multiples of kLedgerGranule; a granule
-// of zeros is the beginning of an entry whose writer got no further than reserving it.
+// A process owns one or more chunks: their owner words hold its pid (low half) and the low half of its incarnation. A
+// chunk is a LedgerChunk and then entries, each a LedgerEntry, its kind's own fields and its text. A word is written
+// last to make an entry true (LedgerEntry::kind), so that a process may be stopped or killed at any instruction.
+// Entries start at multiples of kLedgerGranule; a granule of zeros is the beginning of an entry whose writer got no
+// further than reserving it.
 //
 // Everything in it is a hint: a descriptor may have been closed and made again by a raw system call. Who uses a name
 // from here holds it against what the kernel tells (device and inode) first.
@@ -39,11 +40,11 @@ struct LedgerHeader {
   uint64_t reserved[3];
 };
 
-// Where the agent's own memory lies in a process. They are true for a process only if the 8 bytes at proof_address read as
-// proof_value there: after fork the child has them too, after exec they are gone until they are published again.
+// Where the agent's own memory lies in a process. They are true for a process only if the 8 bytes at proof_address read
+// as proof_value there: after fork the child has them too, after exec they are gone until they are published again.
 struct LedgerAreas {
-  uint64_t runner;         // the table-runner (abi/runner.h), in the text of libstint-preload.so
-  uint64_t scratch;        // private, readable and writable, nothing of the agent's in it
+  uint64_t runner;   // the table-runner (abi/runner.h), in the text of libstint-preload.so
+  uint64_t scratch;  // private, readable and writable, nothing of the agent's in it
   uint64_t scratch_size;
   uint64_t proof_address;
   uint64_t proof_value;

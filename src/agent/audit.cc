@@ -1,6 +1,7 @@
-// libstint-audit.so: the linker's audit interface (rtld-audit(7)), through which the linker tells what it maps, binds and
-// when it is done, before the program's first instruction. It lives in a link namespace of its own, holds nothing, and hands all
-// of it to the preloaded library in the program's namespace, whose hooks it finds by walking that object's symbols.
+// libstint-audit.so: the linker's audit interface (rtld-audit(7)), through which the linker tells what it maps, binds
+// and when it is done, before the program's first instruction. It lives in a link namespace of its own, holds nothing,
+// and hands all of it to the preloaded library in the program's namespace, whose hooks it finds by walking that
+// object's symbols.
 //
 // What it adds to preloading: a start before every constructor, objects as they come and go (dlopen, dlclose), and
 // bindings that pass a preloaded library by (RTLD_DEEPBIND, dlsym on a handle).
@@ -43,8 +44,8 @@ using namespace stint::agent;
 
 #define STINT_LINKER_CALLS extern "C" __attribute__((visibility("default")))
 
-// Before glibc 2.35 (interface version 2) an audit library makes every call through the PLT several times slower: better none.
-// 0 means that; the linker then forgets this library.
+// Before glibc 2.35 (interface version 2) an audit library makes every call through the PLT several times slower:
+// better none. 0 means that; the linker then forgets this library.
 STINT_LINKER_CALLS unsigned la_version(unsigned version) { return version < 2 ? 0 : 2; }
 
 // Only what is bound to the C library is of interest in la_symbind64, and the linker asks for nothing else.
@@ -72,7 +73,8 @@ STINT_LINKER_CALLS void la_activity(uintptr_t*, unsigned activity) {
 // After every constructor on glibc; the first chance elsewhere.
 STINT_LINKER_CALLS void la_preinit(uintptr_t*) { start_agent(); }
 
-// A binding is led to ours exactly if it ends where ours would go on to: then the call's way only gets longer, never another one.
+// A binding is led to ours exactly if it ends where ours would go on to: then the call's way only gets longer, never
+// another one.
 STINT_LINKER_CALLS uintptr_t la_symbind64(Elf64_Sym* symbol, unsigned, uintptr_t*, uintptr_t*, unsigned*, const char*) {
   void* ours = hooks == nullptr ? nullptr : hooks->instead_of((const void*)symbol->st_value);
   return ours != nullptr ? (uintptr_t)ours : symbol->st_value;

@@ -7,8 +7,8 @@
 #include "agent/guest.h"
 #include "agent/ledger.h"
 
-// glibc's linker knows where the kernel put the arguments; libc's environ is not set yet when the first constructor runs.
-// musl has set environ by then.
+// glibc's linker knows where the kernel put the arguments; libc's environ is not set yet when the first constructor
+// runs. musl has set environ by then.
 extern "C" __attribute__((weak)) void* __libc_stack_end;
 extern "C" __attribute__((weak)) char** environ;
 

@@ -5,7 +5,8 @@
 //   STINT_LEDGER=INCARNATION:PATH       the incarnation (hex) of the process image that made this environment
 //   STINT_PAD=                          only where it makes the number of variables that are taken out even
 //
-// The program must not see them: at start they are taken out of the environment, in place, and the user's own values stay
+// The program must not see them: at start they are taken out of the environment, in place, and the user's own values
+// stay
 // ("user:ours" is cut at the colon). The calls that lead to another program put them in again. An even number of
 // pointers is taken out because some programs look for the auxiliary vector behind the environment: the gap, in
 // units of one vector entry, becomes AT_IGNORE. $PLATFORM is expanded by glibc, so that a 32-bit linker finds a library
@@ -20,8 +21,8 @@ namespace stint::agent {
 // The environment the process was started with, while the linker is still at work. Null if it is not to be found.
 char** initial_environment();
 
-// Takes the agent's variables out, keeping their values for later. Returns the path of the ledger, null if there is none;
-// previous gets the incarnation that came with it.
+// Takes the agent's variables out, keeping their values for later. Returns the path of the ledger, null if there is
+// none; previous gets the incarnation that came with it.
 const char* take_out_of(char** environment, uint64_t* previous);
 
 // True if a program that is started now would find the agent's libraries (a chroot or a change of user may hide them).
@@ -30,7 +31,8 @@ bool libraries_reachable();
 // The bytes that put_into needs for an environment; null counts as empty.
 size_t size_with_agent(char* const* environment);
 
-// Builds the environment with the agent's variables in buffer and returns it. The strings that stay are shared with the original.
+// Builds the environment with the agent's variables in buffer and returns it. The strings that stay are shared with the
+// original.
 char** put_into(char* const* environment, char* buffer);
 
 }  // namespace stint::agent

@@ -48,8 +48,7 @@ __attribute__((always_inline)) inline int with_agent(char* const* environment, C
 __attribute__((always_inline)) inline int exec(Interposed which, const char* path, char* const* arguments,
                                                char* const* environment) {
   note_exec(path);
-  return with_agent(environment,
-                    [=](char* const* with) { return real<ExecCall>(which)(path, arguments, with); });
+  return with_agent(environment, [=](char* const* with) { return real<ExecCall>(which)(path, arguments, with); });
 }
 
 // How many threads are inside system or popen. The first exchanges environ, the last puts it back; if the program has
@@ -100,13 +99,13 @@ void collect_arguments(char** arguments, const char* first, va_list list) {
 using namespace stint::agent;
 
 // The list of a variadic exec as an array on this function's stack.
-#define STINT_COLLECT(arguments, first)                                                \
-  va_list stint_list;                                                                  \
-  va_start(stint_list, first);                                                         \
-  size_t stint_count = first == nullptr ? 0 : count_arguments(stint_list);             \
-  va_end(stint_list);                                                                  \
-  char** arguments = (char**)__builtin_alloca((stint_count + 1) * sizeof(char*));      \
-  va_start(stint_list, first);                                                         \
+#define STINT_COLLECT(arguments, first)                                           \
+  va_list stint_list;                                                             \
+  va_start(stint_list, first);                                                    \
+  size_t stint_count = first == nullptr ? 0 : count_arguments(stint_list);        \
+  va_end(stint_list);                                                             \
+  char** arguments = (char**)__builtin_alloca((stint_count + 1) * sizeof(char*)); \
+  va_start(stint_list, first);                                                    \
   collect_arguments(arguments, first, stint_list)
 
 extern "C" {

@@ -24,9 +24,7 @@ inline void copy_bytes(void* to, const void* from, size_t size) {
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 }
 
-inline void clear_bytes(void* to, size_t size) {
-  asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
-}
+inline void clear_bytes(void* to, size_t size) { asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory"); }
 
 // The length of a text, but never more than limit.
 inline size_t text_size(const char* text, size_t limit = SIZE_MAX) {

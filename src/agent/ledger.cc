@@ -1,8 +1,8 @@
 #include "agent/ledger.h"
 
+#include <asm/unistd_64.h>
 #include <linux/fcntl.h>
 #include <linux/mman.h>
-#include <asm/unistd_64.h>
 
 #include "agent/guest.h"
 
@@ -158,12 +158,18 @@ void set_note(int fd, OpenedNote* note) {
 }
 
 // Texts follow the fixed fields: the name, then the directory.
-void put_texts(LedgerEntry* entry, const char* name, uint32_t name_size, const char* directory, uint32_t directory_size) {
+void put_texts(LedgerEntry* entry, const char* name, uint32_t name_size, const char* directory,
+               uint32_t directory_size) {
   char* text = (char*)entry + abi::kLedgerFixedSize;
   entry->name_size = name_size;
   entry->directory_size = directory_size;
   copy_bytes(text, name, name_size);
   copy_bytes(text + name_size, directory, directory_size);
+}
+
+bool has_slash(const char* name) {
+  while (*name != 0 && *name != '/') ++name;
+  return *name == '/';
 }
 
 // The directory that a relative name starts from, without its final zero; 0 bytes if the kernel does not tell.
@@ -374,7 +380,8 @@ void note_duplicate(int fd, int from) {
 void note_object(const char* name, uint64_t load_address, int64_t link_namespace) {
   if (!may_note()) return;
   char directory[abi::kLedgerMaxText];
-  uint32_t directory_size = name[0] != '/' && name[0] != 0 ? current_directory(directory) : 0;
+  uint32_t directory_size =
+      name[0] != '/' && has_slash(name) ? current_directory(directory) : 0;  // not linux-vdso.so.1
   uint32_t name_size = text_size(name, abi::kLedgerMaxText);
   ObjectNote* note = (ObjectNote*)entry_for(abi::kLedgerFixedSize + name_size + directory_size, nullptr);
   if (note == nullptr) return;

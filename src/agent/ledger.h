@@ -1,6 +1,6 @@
-// The writing side of the ledger (abi/ledger.h), inside the program. Every function may be called from any thread, from a
-// signal handler, after fork and in a vfork child, and may be stopped or killed at any instruction. None blocks; one that
-// finds no room counts what is lost and returns.
+// The writing side of the ledger (abi/ledger.h), inside the program. Every function may be called from any thread, from
+// a signal handler, after fork and in a vfork child, and may be stopped or killed at any instruction. None blocks; one
+// that finds no room counts what is lost and returns.
 #pragma once
 
 #include <stddef.h>
@@ -10,8 +10,8 @@
 
 namespace stint::agent {
 
-// Maps the ledger at path and takes a chunk for this process image. previous is the incarnation that the environment hands
-// over: notes that this very process (the same pid) took before it called exec are taken up again.
+// Maps the ledger at path and takes a chunk for this process image. previous is the incarnation that the environment
+// hands over: notes that this very process (the same pid) took before it called exec are taken up again.
 void start_ledger(const char* path, uint64_t previous);
 
 // Tells where the agent's own memory is. Once, after start_ledger.

@@ -97,11 +97,13 @@ int stint_dup3(int from, int to, int flags) {
   return noted_duplicate(real<int(int, int, int)>(k_dup3)(from, to, flags), from);
 }
 int stint_fcntl(int fd, int command, long argument) {
-  if (!duplicates(command)) [[likely]] return real<int(int, int, long)>(k_fcntl)(fd, command, argument);
+  if (!duplicates(command)) [[likely]]
+    return real<int(int, int, long)>(k_fcntl)(fd, command, argument);
   return noted_duplicate(real<int(int, int, long)>(k_fcntl)(fd, command, argument), fd);
 }
 int stint_fcntl64(int fd, int command, long argument) {
-  if (!duplicates(command)) [[likely]] return real<int(int, int, long)>(k_fcntl64)(fd, command, argument);
+  if (!duplicates(command)) [[likely]]
+    return real<int(int, int, long)>(k_fcntl64)(fd, command, argument);
   return noted_duplicate(real<int(int, int, long)>(k_fcntl64)(fd, command, argument), fd);
 }
 

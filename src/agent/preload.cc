@@ -1,5 +1,5 @@
-// libstint-preload.so: the agent itself, a guest in every dynamically linked program of a job. It is started by the audit
-// library at the first la_activity(LA_ACT_CONSISTENT), that is, before any constructor; where there is no audit
+// libstint-preload.so: the agent itself, a guest in every dynamically linked program of a job. It is started by the
+// audit library at the first la_activity(LA_ACT_CONSISTENT), that is, before any constructor; where there is no audit
 // interface (musl, glibc before 2.35), by its own initialiser, which `-z initfirst` puts before the others. It has
 // its notes in the ledger, and otherwise only forwards calls.
 #include "agent/environment.h"
@@ -53,8 +53,8 @@ const link_map* own_object() {
   return nullptr;
 }
 
-// The list of objects starts in the order of the lookup scope: the program, what is preloaded, what these need. "Next" is
-// therefore what dlsym(RTLD_NEXT) would say.
+// The list of objects starts in the order of the lookup scope: the program, what is preloaded, what these need. "Next"
+// is therefore what dlsym(RTLD_NEXT) would say.
 void find_real_calls() {
   const link_map* own = own_object();
   for (const link_map* object = own == nullptr ? nullptr : own->l_next; object != nullptr; object = object->l_next) {

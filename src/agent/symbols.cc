@@ -9,7 +9,8 @@ extern "C" __attribute__((weak)) r_debug* _dl_debug_addr;
 namespace stint::agent {
 namespace {
 
-// glibc adds the load address to the pointers of the dynamic section in place, musl does not, and neither does anybody in the vDSO.
+// glibc adds the load address to the pointers of the dynamic section in place, musl does not, and neither does anybody
+// in the vDSO.
 uint64_t relocated(const link_map* object, uint64_t pointer) {
   return pointer < object->l_addr ? pointer + object->l_addr : pointer;
 }

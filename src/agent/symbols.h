@@ -1,12 +1,14 @@
-// Finding a symbol in a mapped ELF object without the C library: dlsym() is not ours to call (it may be interposed, it takes
-// the linker's lock, and on an object of another link namespace it crashes), so the object's own hash table is walked.
+// Finding a symbol in a mapped ELF object without the C library: dlsym() is not ours to call (it may be interposed, it
+// takes the linker's lock, and on an object of another link namespace it crashes), so the object's own hash table is
+// walked.
 #pragma once
 
 #include <link.h>
 
 namespace stint::agent {
 
-// An object's own tables, found once and asked for many names. Valid while the object is mapped; it need not be relocated.
+// An object's own tables, found once and asked for many names. Valid while the object is mapped; it need not be
+// relocated.
 struct SymbolTable {
   uint64_t load_address = 0;
   const Elf64_Sym* symbols = nullptr;

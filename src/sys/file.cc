@@ -110,6 +110,17 @@ Result<> ftruncate(int fd, uint64_t size) {
   return {};
 }
 
+Result<> allocate(int fd, uint64_t size) {
+  Result<long> allocated = call("fallocate", [&] { return ::fallocate(fd, 0, 0, static_cast<off_t>(size)); });
+  if (allocated.has_value()) return {};
+  if (allocated.error().os_errno() != EOPNOTSUPP) return std::move(allocated).error();
+  Bytes zeros(std::min<uint64_t>(size, 1 << 20));
+  for (uint64_t offset = 0; offset < size; offset += zeros.size()) {
+    TRY(pwrite_all(fd, ByteView(zeros).first(std::min<uint64_t>(zeros.size(), size - offset)), offset));
+  }
+  return {};
+}
+
 Result<> mkdir(const std::string& path, mode_t mode) {
   TRY(call("mkdir", [&] { return ::mkdir(path.c_str(), mode); }).in(path));
   return {};
@@ -148,6 +159,11 @@ Result<> rename_to_new(const std::string& from, const std::string& to) {
   TRY(call("rename", [&] {
         return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
       }).in(to));
+  return {};
+}
+
+Result<> symlink(const std::string& target, const std::string& link) {
+  TRY(call("symlink", [&] { return ::symlink(target.c_str(), link.c_str()); }).in(link));
   return {};
 }
 

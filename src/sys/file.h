@@ -34,6 +34,8 @@ Result<struct stat> lstat(const std::string& path);  // does not
 Result<struct stat> fstat(int fd);
 Result<> fsync(int fd);
 Result<> ftruncate(int fd, uint64_t size);
+// Gives the file `size` bytes that are on the disk, not a hole: a store through a mapping of it does not meet a full disk.
+Result<> allocate(int fd, uint64_t size);
 
 Result<> mkdir(const std::string& path, mode_t mode);
 // The directory and those above it that are missing; one that is there already is fine.
@@ -43,6 +45,8 @@ Result<> unlink(const std::string& path);
 Result<> rename(const std::string& from, const std::string& to);
 // Fails with EEXIST where `to` is there already, be it an empty directory that rename(2) would replace.
 Result<> rename_to_new(const std::string& from, const std::string& to);
+// Makes `link`, which leads to `target`.
+Result<> symlink(const std::string& target, const std::string& link);
 // A symbolic link's text.
 Result<std::string> readlink(const std::string& path);
 // The names in a directory but "." and "..", sorted.

@@ -1,0 +1,115 @@
+#include "files/agent_install.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "abi/ledger.h"
+#include "abi/ledger_reader.h"
+#include "agent/embedded.h"
+#include "sys/file.h"
+
+namespace stint::files {
+namespace {
+
+constexpr std::string_view kPreloadName = "libstint-preload.so";
+constexpr std::string_view kAuditName = "libstint-audit.so";
+
+// Writes the file beside its place and renames it: whoever opens the place sees all of it.
+Result<> put_file(const std::string& path, ByteView bytes, mode_t mode) {
+  std::string unfinished = fmt::format("{}.{}", path, getpid());
+  sys::UniqueFd fd = TRY(sys::open(unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  Result<> written = sys::write_all(fd.get(), bytes);
+  if (written.has_value()) written = sys::rename(unfinished, path);
+  if (written.has_value()) return {};
+  (void)sys::unlink(unfinished);  // the failure that counts is the one before
+  return std::move(written).in(path);
+}
+
+Result<> ensure_file(const std::string& path, ByteView bytes) {
+  Result<Bytes> present = sys::read_file(path);
+  if (present.has_value() && std::ranges::equal(*present, bytes)) return {};
+  return put_file(path, bytes, 0700);
+}
+
+Result<> ensure_link(const std::string& path, const std::string& target) {
+  Result<> made = sys::symlink(target, path);
+  if (made.has_value() || made.error().os_errno() == EEXIST) return {};
+  return made;
+}
+
+// The user's part of LD_PRELOAD or LD_AUDIT: all but libraries of that name that a stint has put there.
+std::string without_ours(std::string_view list, std::string_view library) {
+  std::string kept;
+  while (!list.empty()) {
+    size_t colon = std::min(list.find(':'), list.size());
+    std::string_view item = list.substr(0, colon);
+    list.remove_prefix(std::min(colon + 1, list.size()));
+    bool ours = item.ends_with(library) && item.substr(0, item.size() - library.size()).ends_with('/');
+    if (ours || item.empty()) continue;
+    if (!kept.empty()) kept += ':';
+    kept += item;
+  }
+  return kept;
+}
+
+}  // namespace
+
+Result<AgentPaths> install_agent(const std::string& state_directory) {
+  if (state_directory.find_first_of(": $\t\n") != std::string::npos) {
+    return usage(
+        fmt::format("state directory '{}': the linker takes no path with ':', '$' or white space in a list; "
+                    "set STINT_HOME to another",
+                    state_directory));
+  }
+  const agent::EmbeddedAgent& embedded = agent::embedded_agent();
+  std::string directory = fmt::format("{}/agent/{}", state_directory, embedded.hash);
+  for (const char* kind : {"x86_64", "i686"}) {
+    TRY(sys::make_directories(fmt::format("{}/{}", directory, kind), 0700).in("laying out the agent"));
+  }
+  TRY(ensure_file(fmt::format("{}/x86_64/{}", directory, kPreloadName), embedded.preload));
+  TRY(ensure_file(fmt::format("{}/x86_64/{}", directory, kAuditName), embedded.audit));
+  TRY(ensure_file(fmt::format("{}/i686/{}", directory, kPreloadName), embedded.foreign));
+  TRY(ensure_file(fmt::format("{}/i686/{}", directory, kAuditName), embedded.foreign));
+  for (const char* name : {"haswell", "xeon_phi", "$PLATFORM"}) {
+    TRY(ensure_link(fmt::format("{}/{}", directory, name), "x86_64"));
+  }
+  for (const char* name : {"i586", "i486", "i386"}) TRY(ensure_link(fmt::format("{}/{}", directory, name), "i686"));
+  return AgentPaths{.preload = fmt::format("{}/$PLATFORM/{}", directory, kPreloadName),
+                    .audit = fmt::format("{}/$PLATFORM/{}", directory, kAuditName)};
+}
+
+Result<> create_ledger(const std::string& path) {
+  std::string unfinished = fmt::format("{}.{}", path, getpid());
+  sys::UniqueFd fd = TRY(sys::open(unfinished, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
+  TRY(sys::allocate(fd.get(), abi::ledger_size(abi::kLedgerChunks)).in("ledger"));
+  TRY(sys::pwrite_all(fd.get(), abi::empty_ledger(), 0).in("ledger"));
+  return sys::rename(unfinished, path).in("ledger");
+}
+
+std::vector<std::string> build_environment(const std::vector<std::string>& user, const AgentPaths& agent,
+                                           const std::string& ledger) {
+  std::vector<std::string> environment;
+  std::string preload, audit;
+  for (const std::string& variable : user) {
+    std::string_view text = variable;
+    if (text.starts_with("LD_PRELOAD=")) {
+      preload = without_ours(text.substr(11), kPreloadName);
+    } else if (text.starts_with("LD_AUDIT=")) {
+      audit = without_ours(text.substr(9), kAuditName);
+    } else if (!text.starts_with("STINT_LEDGER=") && !text.starts_with("STINT_PAD=")) {
+      environment.push_back(variable);
+    }
+  }
+  // The agent takes its own variables out again, and wants their number to be even (agent/environment.h).
+  bool odd = preload.empty() == audit.empty();
+  environment.push_back(fmt::format("LD_PRELOAD={}{}{}", preload, preload.empty() ? "" : ":", agent.preload));
+  environment.push_back(fmt::format("LD_AUDIT={}{}{}", audit, audit.empty() ? "" : ":", agent.audit));
+  environment.push_back(fmt::format("STINT_LEDGER=0:{}", ledger));
+  if (odd) environment.push_back("STINT_PAD=");
+  return environment;
+}
+
+}  // namespace stint::files
