@@ -118,7 +118,8 @@ Result<> FileStates::settle_content(Entry& entry, image::Sink& sink) {
     record.content = TRY(save_content(file->get(), record.size, record.content_space, sink));
   } else {
     record.content = TRY(hash_content(file->get(), record.size));
-    if (record.times_tell && !record.mapped_shared) cache_.remember(entry.stat, {.content = *record.content, .build_id = {}});
+    if (record.times_tell && !record.mapped_shared)
+      cache_.remember(entry.stat, {.content = *record.content, .build_id = {}});
   }
   return {};
 }
