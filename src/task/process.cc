@@ -1,0 +1,241 @@
+#include "task/process.h"
+
+#include <fmt/format.h>
+#include <linux/membarrier.h>
+#include <linux/prctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+#include "sys/file.h"
+#include "sys/procfs.h"
+#include "task/signals.h"
+#include "task/timers.h"
+
+namespace stint::task {
+namespace {
+
+constexpr uint64_t kMembarrierGetRegistrations = 1 << 9;  // MEMBARRIER_CMD_GET_REGISTRATIONS, Linux 6.3
+
+// The membarrier(2) commands that register, and are shown as their own bits.
+constexpr int kMembarrierRegister[] = {
+    MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+    MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ};
+
+Result<std::string> link_of(Pid process, const char* name) {
+  return sys::readlink(sys::proc_path(process, name)).in(name);
+}
+
+int innermost(const std::vector<int>& numbers, int otherwise) { return numbers.empty() ? otherwise : numbers.back(); }
+
+Result<int> job_number(Pid pid, size_t depth) {
+  if (pid.number == 0) return 0;
+  std::string text = TRY(sys::read_proc(pid, "status"));
+  proc::Status status = TRY(proc::parse_status(text));
+  return status.nspid.size() == depth ? status.nspid.back() : 0;
+}
+
+}  // namespace
+
+Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thread>& threads) {
+  ProcessFacts facts;
+  facts.stat = TRY(proc::parse_stat(TRY(sys::read_proc(process, "stat"))));
+  facts.status = TRY(proc::parse_status(TRY(sys::read_proc(process, "status"))));
+  facts.exe = TRY(link_of(process, "exe"));
+  facts.cwd = TRY(link_of(process, "cwd"));
+  facts.root = TRY(link_of(process, "root"));
+  facts.auxv = TRY(sys::read_file(sys::proc_path(process, "auxv")));
+  size_t depth = facts.status.nspid.size();
+  for (const tracee::Thread& thread : threads) {
+    if (depth <= 1 || thread.tid == process) {
+      facts.job_tids[thread.tid.number] = depth <= 1 ? thread.tid.number : facts.status.nspid.back();
+      continue;
+    }
+    facts.job_tids[thread.tid.number] = TRY(job_number(thread.tid, depth));
+  }
+  return facts;
+}
+
+Result<> check_supported(const ProcessFacts& facts) {
+  const proc::Status& status = facts.status;
+  if (status.seccomp != 0)
+    return refused("it runs under a seccomp filter, which the kernel does not let anybody put back: run it without its "
+                   "sandbox (many programs have --no-sandbox or the like)");
+  if (facts.root != "/")
+    return refused(fmt::format("its root directory is {}: start stint inside that root instead", facts.root));
+  if (facts.cwd.ends_with(" (deleted)"))
+    return refused(fmt::format("its working directory {} has been removed: change to one that exists", facts.cwd));
+  for (uint32_t uid : status.uids)
+    if (uid != status.uids[0]) return refused("its real, effective and saved user ids differ (a set-user-id program)");
+  for (uint32_t gid : status.gids)
+    if (gid != status.gids[0]) return refused("its real, effective and saved group ids differ");
+  return {};
+}
+
+namespace {
+
+void fill_from_facts(const ProcessFacts& facts, image::ProcessRecord& record) {
+  const proc::Status& status = facts.status;
+  const proc::Stat& stat = facts.stat;
+  record.pid = innermost(status.nspid, stat.pid);
+  record.pgid = innermost(status.nspgid, stat.pgrp);
+  record.sid = innermost(status.nssid, stat.session);
+  record.exe = facts.exe, record.cwd = facts.cwd, record.root = facts.root;
+  record.umask = status.umask;
+  record.memory_map = {stat.start_code, stat.end_code, stat.start_data, stat.end_data, stat.start_brk, 0,
+                       stat.start_stack, stat.arg_start, stat.arg_end, stat.env_start, stat.env_end};
+  record.auxv = facts.auxv;
+  record.uids = status.uids, record.gids = status.gids, record.groups = status.groups;
+  record.capabilities = {status.cap_inheritable, status.cap_permitted, status.cap_effective, status.cap_bounding,
+                         status.cap_ambient};
+  record.no_new_privs = status.no_new_privs;
+}
+
+Result<> read_proc_settings(Pid process, image::ProcessRecord& record) {
+  record.personality = TRY(proc::parse_personality(TRY(sys::read_proc(process, "personality"))));
+  record.oom_score_adj = std::atoi(TRY(sys::read_proc(process, "oom_score_adj")).c_str());
+  Result<std::string> filter = sys::read_proc(process, "coredump_filter");
+  if (filter.has_value()) record.coredump_filter = static_cast<uint32_t>(std::strtoul(filter->c_str(), nullptr, 16));
+  return {};
+}
+
+}  // namespace
+
+Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tracee::Hands& hands,
+                                             const ProcessFacts& facts) {
+  image::ProcessRecord record;
+  fill_from_facts(facts, record);
+  record.ppid = TRY(job_number(Pid{facts.stat.ppid}, facts.status.nspid.size()));
+  TRY(read_proc_settings(process.pid(), record));
+  record.pending = TRY(capture_pending(process.leader().tid, true));
+
+  tracee::Table table(hands);
+  ActionQuestions actions(table);
+  TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), facts.job_tids));
+  size_t brk = table.must("brk", SYS_brk, {0});
+  size_t dumpable = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
+  size_t keep_caps = table.must("PR_GET_KEEPCAPS", SYS_prctl, {PR_GET_KEEPCAPS});
+  size_t securebits = table.must("PR_GET_SECUREBITS", SYS_prctl, {PR_GET_SECUREBITS});
+  size_t thp = table.must("PR_GET_THP_DISABLE", SYS_prctl, {PR_GET_THP_DISABLE});
+  size_t mce = table.must("PR_MCE_KILL_GET", SYS_prctl, {PR_MCE_KILL_GET});
+  uint64_t subreaper = table.out<int>();
+  table.must("PR_GET_CHILD_SUBREAPER", SYS_prctl, {PR_GET_CHILD_SUBREAPER, subreaper});
+  size_t membarrier = table.ask(SYS_membarrier, {kMembarrierGetRegistrations});
+  uint64_t limits = table.room(RLIM_NLIMITS * sizeof(rlimit));
+  for (uint64_t which = 0; which < RLIM_NLIMITS; ++which)
+    table.must("getrlimit", SYS_prlimit64, {0, which, 0, limits + which * sizeof(rlimit)});
+  TRY(table.run(process.leader(), process.pid()));
+
+  actions.answer(table, record);
+  timers.answer(table, record);
+  record.memory_map.brk = static_cast<uint64_t>(table.result(brk));
+  record.dumpable = static_cast<uint32_t>(table.result(dumpable));
+  record.keep_caps = table.result(keep_caps) != 0;
+  record.securebits = static_cast<uint32_t>(table.result(securebits));
+  record.thp_disabled = table.result(thp) != 0;
+  record.mce_kill = static_cast<uint32_t>(table.result(mce));
+  record.child_subreaper = table.value<int>(subreaper) != 0;
+  if (table.result(membarrier) > 0) record.membarrier_registrations = static_cast<uint32_t>(table.result(membarrier));
+  for (uint64_t which = 0; which < RLIM_NLIMITS; ++which) {
+    rlimit limit = table.value<rlimit>(limits + which * sizeof(rlimit));
+    record.limits.push_back({limit.rlim_cur, limit.rlim_max});
+  }
+  return record;
+}
+
+namespace {
+
+Result<> set_prctl(const char* name, int option, unsigned long value) {
+  TRY(sys::call(name, [&] { return prctl(option, value, 0, 0, 0); }));
+  return {};
+}
+
+Result<> restore_limits(const image::ProcessRecord& record) {
+  for (size_t which = 0; which < record.limits.size(); ++which) {
+    rlimit now{}, wanted{record.limits[which].soft, record.limits[which].hard};
+    int resource = static_cast<int>(which);
+    TRY(sys::call("getrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), nullptr, &now); }));
+    if (now.rlim_cur == wanted.rlim_cur && now.rlim_max == wanted.rlim_max) continue;
+    TRY(sys::call("setrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), &wanted, nullptr); })
+            .in(fmt::format("resource limit {}: it was {} (hard {}), here the hard limit is {}: raise it with ulimit -H",
+                            which, wanted.rlim_cur, wanted.rlim_max, now.rlim_max))
+            .as(ErrorKind::kUnfit));
+  }
+  return {};
+}
+
+Result<> write_own_setting(const char* name, const std::string& value) {
+  std::string path = fmt::format("/proc/self/{}", name);
+  sys::UniqueFd file = TRY(sys::open(path, O_WRONLY));
+  return sys::write_all(file.get(), bytes_of(value)).in(path);
+}
+
+Result<> restore_proc_settings(const image::ProcessRecord& record) {
+  image::ProcessRecord now;
+  TRY(read_proc_settings(Pid{0}, now));
+  if (now.oom_score_adj != record.oom_score_adj)
+    TRY(write_own_setting("oom_score_adj", std::to_string(record.oom_score_adj)).as(ErrorKind::kUnfit));
+  if (now.coredump_filter != record.coredump_filter)
+    TRY(write_own_setting("coredump_filter", fmt::format("{:#x}", record.coredump_filter)));
+  return {};
+}
+
+Result<> restore_flags(const image::ProcessRecord& record) {
+  if (record.child_subreaper) TRY(set_prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1));
+  if (record.thp_disabled) TRY(set_prctl("PR_SET_THP_DISABLE", PR_SET_THP_DISABLE, 1));
+  if (record.no_new_privs) TRY(set_prctl("PR_SET_NO_NEW_PRIVS", PR_SET_NO_NEW_PRIVS, 1));
+  if (record.mce_kill != PR_MCE_KILL_DEFAULT)
+    TRY(sys::call("PR_MCE_KILL", [&] { return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill, 0, 0); }));
+  for (int command : kMembarrierRegister)
+    if (record.membarrier_registrations & command)
+      TRY(sys::call("membarrier", [&] { return syscall(SYS_membarrier, command, 0, 0); }));
+  for (int capability = 0; capability < 64; ++capability)
+    if ((record.capabilities[3] >> capability & 1) == 0 && prctl(PR_CAPBSET_READ, capability) == 1)
+      TRY(set_prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability));
+  return {};
+}
+
+}  // namespace
+
+Result<> restore_process_inside(const image::ProcessRecord& record) {
+  TRY(sys::call("chdir", [&] { return chdir(record.cwd.c_str()); })
+          .in(fmt::format("working directory {}", record.cwd))
+          .as(ErrorKind::kUnfit));
+  ::umask(record.umask);
+  TRY(restore_proc_settings(record));
+  TRY(restore_flags(record));
+  TRY(restore_actions(record));
+  return restore_limits(record);
+}
+
+Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, tracee::Table& table) {
+  const image::MemoryMap& m = record.memory_map;
+  prctl_mm_map map{};
+  map.start_code = m.start_code, map.end_code = m.end_code;
+  map.start_data = m.start_data, map.end_data = m.end_data;
+  map.start_brk = m.start_brk, map.brk = m.brk, map.start_stack = m.start_stack;
+  map.arg_start = m.arg_start, map.arg_end = m.arg_end, map.env_start = m.env_start, map.env_end = m.env_end;
+  map.auxv = reinterpret_cast<decltype(map.auxv)>(table.in(record.auxv));
+  map.auxv_size = static_cast<uint32_t>(record.auxv.size());
+  map.exe_fd = static_cast<uint32_t>(exe_fd);
+  table.must("PR_SET_MM_MAP", SYS_prctl, {PR_SET_MM, PR_SET_MM_MAP, table.in(map), sizeof(map), 0});
+  return {};
+}
+
+Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
+                              const image::ProcessRecord& record) {
+  tracee::Thread& leader = process.leader();
+  tracee::Table table(hands);
+  queue_pending(table, record.pending, record.pid, record.pid, true);
+  table.must("personality", SYS_personality, {record.personality});
+  if (record.keep_caps) table.must("PR_SET_KEEPCAPS", SYS_prctl, {PR_SET_KEEPCAPS, 1});
+  // 2 (only root may read it) comes from the kernel, never from prctl: for us it is the same as 0.
+  table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, record.dumpable == 1 ? 1u : 0u});
+  TRY(table.run(leader, process.pid()));
+  return restore_timers(record, hands, leader, process.pid());
+}
+
+}  // namespace stint::task

@@ -1,0 +1,35 @@
+// What belongs to a process as a whole, but for its memory and its descriptors.
+#pragma once
+
+#include "image/task_records.h"
+#include "proc/process.h"
+#include "tracee/table.h"
+
+namespace stint::task {
+
+// What is known of a process before it is stopped or asked: /proc/PID.
+struct ProcessFacts {
+  proc::Stat stat;
+  proc::Status status;
+  std::string exe, cwd, root;
+  Bytes auxv;
+  std::map<int, int> job_tids;  // our number of each thread -> the job's
+};
+Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thread>& threads);
+
+// Refuses by name what cannot be restored and shows in /proc/PID alone: seccomp filters, a chroot, other users' ids.
+Result<> check_supported(const ProcessFacts& facts);
+
+Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tracee::Hands& hands,
+                                             const ProcessFacts& facts);
+
+// In the new process itself, as ordinary code, before it is emptied: directory, umask, limits, actions, flags.
+Result<> restore_process_inside(const image::ProcessRecord& record);
+
+// From outside, when memory and threads are there: PR_SET_MM_MAP; exe_fd is a descriptor of the new process.
+Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, tracee::Table& table);
+// ... and at the very end, shared signals, timers, dumpable, personality.
+Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
+                              const image::ProcessRecord& record);
+
+}  // namespace stint::task

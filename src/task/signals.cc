@@ -1,0 +1,69 @@
+#include "task/signals.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+
+namespace stint::task {
+namespace {
+
+constexpr int kSignals = 64;
+
+// struct kernel_sigaction of x86-64, which differs from libc's struct sigaction.
+struct KernelAction {
+  uint64_t handler, flags, restorer, mask;
+};
+static_assert(sizeof(KernelAction) == 32);
+
+bool can_be_caught(int signal) { return signal != SIGKILL && signal != SIGSTOP; }
+
+}  // namespace
+
+ActionQuestions::ActionQuestions(tracee::Table& table) : first_(table.room(kSignals * sizeof(KernelAction))) {
+  for (int signal = 1; signal <= kSignals; ++signal)
+    table.must("rt_sigaction", SYS_rt_sigaction,
+               {static_cast<uint64_t>(signal), 0, first_ + (signal - 1) * sizeof(KernelAction), sizeof(uint64_t)});
+}
+
+void ActionQuestions::answer(const tracee::Table& table, image::ProcessRecord& record) const {
+  for (int signal = 1; signal <= kSignals; ++signal) {
+    KernelAction action = table.value<KernelAction>(first_ + (signal - 1) * sizeof(KernelAction));
+    record.actions.push_back({action.handler, action.flags, action.restorer, action.mask});
+  }
+}
+
+Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared) {
+  std::vector<Bytes> pending;
+  for (const siginfo_t& info : TRY(sys::peek_signals(thread, shared))) {
+    ByteView bytes(reinterpret_cast<const std::byte*>(&info), sizeof(info));
+    pending.emplace_back(bytes.begin(), bytes.end());
+  }
+  return pending;
+}
+
+Result<> restore_actions(const image::ProcessRecord& record) {
+  if (record.actions.size() != kSignals) return damaged("not 64 signal actions");
+  for (int signal = 1; signal <= kSignals; ++signal) {
+    if (!can_be_caught(signal)) continue;
+    const image::SignalAction& saved = record.actions[signal - 1];
+    KernelAction action{saved.handler, saved.flags, saved.restorer, saved.mask};
+    TRY(sys::call("rt_sigaction",
+                  [&] { return syscall(SYS_rt_sigaction, signal, &action, nullptr, sizeof(uint64_t)); }));
+  }
+  return {};
+}
+
+void queue_pending(tracee::Table& table, const std::vector<Bytes>& pending, int32_t pid, int32_t tid, bool shared) {
+  for (const Bytes& info : pending) {
+    uint64_t at = table.in(info);
+    uint64_t signal = 0;
+    std::memcpy(&signal, info.data(), sizeof(int));
+    uint64_t process = static_cast<uint64_t>(pid), thread = static_cast<uint64_t>(tid);
+    if (shared) table.must("rt_sigqueueinfo", SYS_rt_sigqueueinfo, {process, signal, at});
+    else table.must("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo, {process, thread, signal, at});
+  }
+}
+
+}  // namespace stint::task
