@@ -18,6 +18,7 @@ enum class Needs {
   kNothing,
   kTerminal,  // standard streams are a terminal, on which a line is typed
   kStreams,   // standard input holds lines: a pipe in one run, a file in another
+  kRollback,  // may be killed after its last checkpoint: what it wrote since is its own growth of files
   kRefusal,   // holds something that this version refuses to checkpoint: exit status 3, and the program goes on
 };
 

@@ -55,7 +55,7 @@ double monotonic_seconds() {
 
 void list() {
   for (const Test* test = tests; test != nullptr; test = test->next) {
-    const char* needs[] = {"", " terminal", " streams", " refusal"};
+    const char* needs[] = {"", " terminal", " streams", " rollback", " refusal"};
     printf("%s%s\n", test->name, needs[static_cast<int>(test->needs)]);
   }
 }
