@@ -15,10 +15,11 @@ NPM = ROOT / "build/npm/node_modules"
 class Account:
     """Who runs the programs. As root, an ordinary account that lives as long as this object."""
 
-    def __init__(self, as_root):
+    def __init__(self, as_root=False, name=None):
         self.temporary = None
         if os.getuid() == 0 and not as_root:
-            self.temporary = f"stint-test-{os.getpid()}"
+            self.temporary = name or f"stint-test-{os.getpid()}"
+            subprocess.run(["userdel", self.temporary], check=False, capture_output=True)  # Of a run that was ended hard.
             subprocess.run(["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh",
                             self.temporary], check=True)
             entry = pwd.getpwnam(self.temporary)
