@@ -6,10 +6,12 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <string>
 
 #include "sys/call.h"
 #include "sys/fd.h"
+#include "sys/procfs.h"
 
 namespace stint::sys {
 namespace {
@@ -47,7 +49,16 @@ Result<> map_own_ids(uid_t uid, gid_t gid) {
   return write_own("/proc/self/gid_map", fmt::format("{} {} 1\n", gid, gid));
 }
 
-Result<> set_clock_offsets(int64_t monotonic_ns, int64_t boottime_ns) {
+Result<> move_clocks(int64_t monotonic_ns, int64_t boottime_ns) {
+  // The offsets are against the machine's clocks, and a new namespace begins with those of its maker's.
+  std::string text = TRY(read_proc(Pid{0}, "timens_offsets"));
+  long long seconds[2] = {}, nanoseconds[2] = {};
+  if (std::sscanf(text.c_str(), "monotonic %lld %lld boottime %lld %lld", &seconds[0], &nanoseconds[0], &seconds[1],
+                  &nanoseconds[1]) != 4) {
+    return failed("/proc/self/timens_offsets: not understood: " + text);
+  }
+  monotonic_ns += seconds[0] * kNanosecondsPerSecond + nanoseconds[0];
+  boottime_ns += seconds[1] * kNanosecondsPerSecond + nanoseconds[1];
   return write_own("/proc/self/timens_offsets",
                    clock_line("monotonic", monotonic_ns) + clock_line("boottime", boottime_ns));
 }

@@ -16,9 +16,9 @@ Result<> unshare(int flags);
 // Groups cannot be changed any more: the kernel demands that from an ordinary user.
 Result<> map_own_ids(uid_t uid, gid_t gid);
 
-// Just after unshare(CLONE_NEWTIME), before the first fork: what CLOCK_MONOTONIC and CLOCK_BOOTTIME show inside is
-// this much more than outside. ERANGE: a clock would be negative.
-Result<> set_clock_offsets(int64_t monotonic_ns, int64_t boottime_ns);
+// Just after unshare(CLONE_NEWTIME), before the first fork: what CLOCK_MONOTONIC and CLOCK_BOOTTIME show inside becomes
+// this much more than they show to the caller. ERANGE: a clock would be negative.
+Result<> move_clocks(int64_t monotonic_ns, int64_t boottime_ns);
 
 // What is mounted inside does not show outside; what is mounted outside (a home directory by the automounter) shows
 // inside.

@@ -1,11 +1,14 @@
 #include "sys/process.h"
 
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "sys/call.h"
 
@@ -49,6 +52,10 @@ Result<> kill(pid_t pid, int signal) {
   return {};
 }
 
+pid_t own_pid() { return ::getpid(); }
+pid_t parent_pid() { return ::getppid(); }
+uid_t effective_user() { return ::geteuid(); }
+gid_t effective_group() { return ::getegid(); }
 pid_t process_group(pid_t pid) { return ::getpgid(pid); }
 pid_t session(pid_t pid) { return ::getsid(pid); }
 
@@ -65,6 +72,17 @@ Result<> set_process_group(pid_t pid, pid_t group) {
 Result<> become_subreaper() {
   TRY(call("PR_SET_CHILD_SUBREAPER", [] { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }));
   return {};
+}
+
+Result<> change_directory(const std::string& path) {
+  TRY(call("chdir", [&] { return ::chdir(path.c_str()); }).in(path));
+  return {};
+}
+
+Result<std::string> working_directory() {
+  char path[PATH_MAX];
+  TRY(call("getcwd", [&] { return ::getcwd(path, sizeof(path)) == nullptr ? -1 : 0; }));
+  return std::string(path);
 }
 
 void set_name(const char* name) { ::prctl(PR_SET_NAME, name, 0, 0, 0); }
@@ -104,6 +122,18 @@ Error exec(const std::string& path, const std::vector<std::string>& arguments,
   envp.push_back(nullptr);
   ::execve(path.c_str(), argv.data(), envp.data());
   return os_error("execve");
+}
+
+void close_all_but(std::vector<int> keep) {
+  std::sort(keep.begin(), keep.end());
+  unsigned next = 0;
+  for (int fd : keep) {
+    if (fd < 0) continue;
+    unsigned kept = static_cast<unsigned>(fd);
+    if (kept > next) ::close_range(next, kept - 1, 0);
+    next = kept + 1;
+  }
+  ::close_range(next, ~0U, 0);
 }
 
 void exit_now(int status) { ::_exit(status); }

@@ -40,6 +40,10 @@ Result<UniqueFd> pidfd_open(pid_t pid);
 // ESRCH when the process has ended: a pidfd never means another process.
 Result<> pidfd_signal(int pidfd, int signal);
 Result<> kill(pid_t pid, int signal);
+pid_t own_pid();
+pid_t parent_pid();  // 0 when the parent is outside our pid namespace
+uid_t effective_user();
+gid_t effective_group();
 pid_t process_group(pid_t pid = 0);  // -1 when there is no such process
 pid_t session(pid_t pid = 0);        // -1 when there is no such process
 
@@ -47,6 +51,8 @@ Result<> new_session();
 Result<> set_process_group(pid_t pid, pid_t group);
 // Orphans among our descendants become our children instead of init's.
 Result<> become_subreaper();
+Result<> change_directory(const std::string& path);
+Result<std::string> working_directory();
 // What ps and /proc/PID/comm show: at most 15 bytes.
 void set_name(const char* name);
 
@@ -60,6 +66,8 @@ Result<> limit_bounding_set(uint64_t keep);
 // Replaces this process. Returns only the failure. `path` is not searched for in PATH.
 Error exec(const std::string& path, const std::vector<std::string>& arguments,
            const std::vector<std::string>& environment);
+// Closes every descriptor but these; numbers below 0 in `keep` are passed over.
+void close_all_but(std::vector<int> keep);
 // Ends this process without atexit handlers: for a child that shares stdio buffers with its parent.
 [[noreturn]] void exit_now(int status);
 

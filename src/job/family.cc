@@ -1,0 +1,277 @@
+#include "job/family.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include "job/report.h"
+#include "job/stand_in.h"
+#include "proc/process.h"
+#include "sys/file.h"
+#include "sys/message.h"
+#include "sys/namespace.h"
+#include "sys/process.h"
+#include "sys/procfs.h"
+#include "sys/signal.h"
+
+namespace stint::job {
+namespace {
+
+constexpr int kFailedStart = 125;
+
+// What the processes of a starting family share: each is a fork of the one before it.
+struct Start {
+  const FamilyPlan& plan;
+  sys::UniqueFd socket;  // to the supervisor
+  sys::UniqueFd master;
+  uint64_t capabilities;  // that exec could give to the program out here
+};
+
+// Who has the number that we need. Best effort: it may be gone by now, or belong to a group without leader.
+std::string holder(int number) {
+  Result<std::string> text = sys::read_proc(Pid{number}, "stat");
+  Result<proc::Stat> stat = text ? proc::parse_stat(*text) : Result<proc::Stat>(std::move(text).error());
+  Result<struct stat> owner = sys::stat(fmt::format("/proc/{}", number));
+  if (!stat || !owner) return "a process group or session that outlived its leader";
+  return fmt::format("process {} ({}, user {})", number, stat->comm, owner->st_uid);
+}
+
+// A fork with a number of its own, or any (0).
+Result<pid_t> fork_numbered(int number) {
+  if (number == 0) return sys::fork_process();
+  const pid_t numbers[] = {number};
+  Result<pid_t> child = sys::fork_process({.numbers = numbers});
+  if (child) return child;
+  Error error = std::move(child).error();
+  if (error.os_errno() == EEXIST) {
+    return unfit(
+        fmt::format("pid {} is taken here by {}; restart when it has ended, or contained", number, holder(number)));
+  }
+  std::string doing = fmt::format("a process with the number {}", number);
+  if (error.os_errno() == EINVAL) return std::move(error).in(doing + " (see kernel.pid_max)").as(ErrorKind::kUnfit);
+  return std::move(error).in(doing);
+}
+
+// Says what went wrong and ends this process of the family; its children, if any, were not started yet.
+[[noreturn]] void give_up(const Start& start, const Error& error) {
+  // The supervisor may be gone; then there is nobody to tell.
+  if (!send_failure(start.socket.get(), error)) sys::exit_now(kFailedStart);
+  sys::exit_now(kFailedStart);
+}
+
+Result<int> root_main(Start& start, int terminal) {
+  if (start.plan.root_group >= 0) {
+    TRY(sys::set_process_group(0, start.plan.root_group));
+    if (terminal >= 0) TRY(sys::set_foreground_group(terminal, sys::process_group()));
+  }
+  // A user namespace gives its first process every capability there is; exec must not find more than there were.
+  if (start.plan.contained && start.plan.user_namespace) TRY(sys::limit_bounding_set(start.capabilities));
+  TRY(send_report(start.socket.get(), ReportKind::kRoot, sys::own_pid()));
+  start.socket.reset();
+  start.master.reset();
+  return start.plan.root_main(terminal);
+}
+
+// In the process that becomes the stand-in: forks the root and looks after it.
+Result<> stand_in(Start& start) {
+  TRY(sys::become_subreaper());
+  sys::UniqueFd slave;
+  if (start.master.valid()) slave = TRY(sys::open_pty_slave(start.master.get(), true).in("the job's terminal"));
+  TRY(send_report(start.socket.get(), ReportKind::kStandIn, sys::own_pid()));
+  pid_t root = TRY(fork_numbered(start.plan.root_pid).in("root"));
+  if (root == 0) {
+    Result<int> status = root_main(start, slave.get());
+    if (!status) give_up(start, status.error());
+    sys::exit_now(*status);
+  }
+  sys::set_name("stint stand-in");
+  TRY(sys::change_directory("/"));  // Else it would keep a file system busy.
+  stand_in_main({start.plan.directory, std::move(start.socket), std::move(start.master), std::move(slave), root});
+}
+
+// Waits until no child is left.
+void reap_all() {
+  for (;;) {
+    Result<sys::ChildState> child = sys::wait_child(true, false);
+    if (!child) return;
+  }
+}
+
+// A process that only has a number (init, a leader of the session): holds nothing, ends when its descendants have.
+[[noreturn]] void idle(const char* name) {
+  sys::set_name(name);
+  sys::close_all_but({});
+  Result<> moved = sys::change_directory("/");  // Else it would keep a file system busy.
+  reap_all();
+  sys::exit_now(moved ? 0 : 1);
+}
+
+// Forks the stand-in, and before it the leader of its session if that is another process.
+Result<> fork_stand_in(Start& start) {
+  const image::StandIn& wanted = start.plan.stand_in;
+  bool led_by_another = wanted.sid != 0 && wanted.sid != wanted.pid;
+  if (wanted.pgid != 0 && wanted.pgid != wanted.pid && wanted.pgid != wanted.sid) {
+    return unfit(fmt::format("the parent of the job's root was in process group {}, whose leader was not in the job",
+                             wanted.pgid));
+  }
+  if (led_by_another) {
+    pid_t leader = TRY(fork_numbered(wanted.sid).in("leader of the session"));
+    if (leader != 0) return {};
+    TRY(sys::new_session());
+  }
+  pid_t child = TRY(fork_numbered(wanted.pid).in("stand-in"));
+  if (child != 0) {
+    if (led_by_another) idle("stint leader");
+    return {};
+  }
+  if (!led_by_another) TRY(sys::new_session());
+  if (led_by_another && wanted.pgid == wanted.pid) TRY(sys::set_process_group(0, 0));
+  return stand_in(start);
+}
+
+[[noreturn]] void init_main(Start& start) {
+  Result<> result = sys::new_session();
+  if (result) result = send_report(start.socket.get(), ReportKind::kInit, sys::own_pid());
+  if (!result) give_up(start, result.error());
+  Result<> proc = sys::mount_proc();
+  if (!proc) {
+    std::string note = "the job sees this system's /proc, not one of its own: " + proc.error().text();
+    if (Result<> sent = send_report(start.socket.get(), ReportKind::kNote, 0, 0, note); !sent)
+      give_up(start, sent.error());
+  }
+  result = fork_stand_in(start);
+  if (!result) give_up(start, result.error());
+  idle("stint init");
+}
+
+Result<> enter_namespaces(const FamilyPlan& plan) {
+  int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME;
+  uid_t uid = sys::effective_user();
+  gid_t gid = sys::effective_group();
+  Result<> entered = sys::unshare(flags | (plan.user_namespace ? CLONE_NEWUSER : 0));
+  if (!entered) return namespaces_refused(std::move(entered).error());
+  if (plan.user_namespace) {
+    Result<> mapped = sys::map_own_ids(uid, gid);
+    if (!mapped) return namespaces_refused(std::move(mapped).error());
+  } else {
+    TRY(sys::make_mounts_slave());  // With a user namespace they are from the start.
+  }
+  return {};
+}
+
+Result<> builder(Start& start) {
+  const FamilyPlan& plan = start.plan;
+  if (plan.contained) TRY(enter_namespaces(plan));
+  if (!plan.contained)
+    TRY(sys::unshare(CLONE_NEWTIME).in("a time namespace (needs CAP_SYS_ADMIN, or a contained job)"));
+  if (plan.monotonic_offset_ns != 0 || plan.boottime_offset_ns != 0) {
+    TRY(sys::move_clocks(plan.monotonic_offset_ns, plan.boottime_offset_ns));
+  }
+  if (!plan.contained) return fork_stand_in(start);
+  // The supervisor becomes the parent of init, so that it learns of its end even when nobody is left to report it.
+  if (TRY(sys::fork_process({.as_sibling = true})) == 0) init_main(start);
+  return {};
+}
+
+// Runs in a child what the supervisor itself must not enter.
+Result<> fork_builder(Start& start) {
+  pid_t child = TRY(sys::fork_process());
+  if (child == 0) {
+    Result<> built = builder(start);
+    if (!built) give_up(start, built.error());
+    sys::exit_now(0);
+  }
+  TRY(sys::wait_pid(child));  // What went wrong in it, it has reported.
+  return {};
+}
+
+// Plain, and no clock to move: the stand-in is the supervisor's own child.
+Result<> fork_directly(Start& start) {
+  pid_t supervisor = sys::own_pid();
+  Result<> forked = fork_stand_in(start);
+  if (sys::own_pid() == supervisor) return forked;
+  give_up(start, forked.error());
+}
+
+Error failure_of(const Report& report) {
+  return Error(static_cast<ErrorKind>(report.value), report.text, report.detail);
+}
+
+// Until the root is there, or somebody has failed.
+Result<> meet(Family& family) {
+  while (family.root.number == 0) {
+    ReportTaken taken = TRY(take_report(family.socket.get(), true));
+    if (taken.ended) return failed("a process of ours was killed while the job was being started");
+    const Report& report = *taken.report;
+    switch (report.kind) {
+      case ReportKind::kInit:
+        family.init = report.sender;
+        break;
+      case ReportKind::kStandIn:
+        family.stand_in = report.sender;
+        family.job_stand_in = JobPid{report.value};
+        break;
+      case ReportKind::kRoot:
+        family.root = report.sender;
+        family.job_root = JobPid{report.value};
+        break;
+      case ReportKind::kNote:
+        family.notes.emplace_back(report.text);
+        break;
+      case ReportKind::kFailed:
+        return failure_of(report);
+      default:
+        return failed("the job's root ended before it was started");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Error namespaces_refused(Error error) {
+  std::string advice =
+      "this system lets an ordinary user have no user namespace, which a job needs to find its process numbers free at "
+      "a "
+      "restart. An administrator can allow it: ";
+  Result<std::string> restricted = sys::read_whole("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
+  Result<std::string> allowed = sys::read_whole("/proc/sys/kernel/unprivileged_userns_clone");
+  Result<std::string> most = sys::read_whole("/proc/sys/user/max_user_namespaces");
+  if (restricted && restricted->starts_with("1")) {
+    advice += "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for stint with `userns,`";
+  } else if (allowed && allowed->starts_with("0")) {
+    advice += "sysctl kernel.unprivileged_userns_clone=1";
+  } else if (most && most->starts_with("0")) {
+    advice += "sysctl user.max_user_namespaces=15000";
+  } else {
+    advice +=
+        "see user.max_user_namespaces and user.max_pid_namespaces, and the seccomp filter of the container, if this is "
+        "one";
+  }
+  advice +=
+      "; or setcap cap_checkpoint_restore,cap_sys_ptrace+ep on the stint binary, and jobs need no namespace. "
+      "`stint run --plain` starts the job without; it can then be restarted only where one of these is allowed";
+  return std::move(error).in(advice);
+}
+
+Result<Family> start_family(const FamilyPlan& plan) {
+  std::pair<sys::UniqueFd, sys::UniqueFd> ends = TRY(sys::message_pair());
+  Family family;
+  Start start{plan, std::move(ends.second), sys::UniqueFd(), sys::bounding_set()};
+  family.socket = std::move(ends.first);
+  if (plan.terminal) {
+    start.master = TRY(sys::open_pty().in("the job's terminal"));
+    if (plan.modes) TRY(sys::set_terminal_modes(start.master.get(), *plan.modes));
+    if (plan.size) TRY(sys::set_terminal_size(start.master.get(), *plan.size));
+  }
+  bool ignored = sys::is_ignored(SIGCHLD);
+  if (ignored) TRY(sys::set_ignored(SIGCHLD, false));  // Else nobody of the family could wait for its children.
+  bool moves_clocks = plan.monotonic_offset_ns != 0 || plan.boottime_offset_ns != 0;
+  TRY(plan.contained || moves_clocks ? fork_builder(start) : fork_directly(start));
+  start.socket.reset();  // Or we would never see that the others are gone.
+  family.master = std::move(start.master);
+  TRY(meet(family));
+  family.root_pidfd = TRY(sys::pidfd_open(family.root.number));
+  return family;
+}
+
+}  // namespace stint::job

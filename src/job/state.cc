@@ -1,0 +1,241 @@
+#include "job/state.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
+
+#include "base/hash.h"
+#include "proc/process.h"
+#include "sys/file.h"
+#include "sys/procfs.h"
+
+namespace stint::job {
+namespace {
+
+constexpr size_t kLongestName = 64;
+
+bool may_be_in_name(char letter) {
+  return std::isalnum(static_cast<unsigned char>(letter)) || std::string_view("._+-").contains(letter);
+}
+
+Result<bool> is_there(const std::string& path) {
+  Result<struct stat> found = sys::lstat(path);
+  if (found) return true;
+  if (found.error().os_errno() == ENOENT) return false;
+  return std::move(found).error();
+}
+
+// Whether a job of this name may be forgotten without losing anything but its log.
+Result<> make_room(const std::string& name, const std::string& directory) {
+  std::vector<int> checkpoints = TRY(list_checkpoints(directory));
+  if (!checkpoints.empty()) {
+    return usage(fmt::format(
+        "there is a job {} already, with {} checkpoint{}: take it up with `stint run --resume --name {}` or "
+        "`stint restart {}`, or choose another name",
+        name, checkpoints.size(), checkpoints.size() == 1 ? "" : "s", name, name));
+  }
+  Result<Job> job = read_job(directory);
+  if (!job) return {};  // A start that was cut short.
+  JobState state = state_of(*job);
+  if (state == JobState::kRunning || state == JobState::kUnsupervised) {
+    return usage(fmt::format("a job {} is running already (pid {})", name, job->root.pid.number));
+  }
+  return {};
+}
+
+// The claim on one name; nothing when it is taken and `give_way`.
+Result<std::optional<Claim>> claim_exactly(const std::string& jobs, const std::string& name, bool give_way) {
+  std::string directory = jobs + "/" + name;
+  Result<> made = sys::mkdir(directory, 0700);
+  bool there = !made && made.error().os_errno() == EEXIST;
+  if (!made && !there) return std::move(made).error();
+  if (there && give_way) return std::optional<Claim>();
+  sys::UniqueFd lock = TRY(lock_job(directory));
+  if (there) {
+    TRY(make_room(name, directory));
+    for (const std::string& entry : TRY(sys::list_directory(directory))) {
+      if (entry != "lock") TRY(sys::remove_tree(directory + "/" + entry));
+    }
+  }
+  return std::optional<Claim>(Claim{name, directory, std::move(lock)});
+}
+
+std::optional<int> number_in(std::string_view text) {
+  int number = 0;
+  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (problem != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
+  return number;
+}
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace
+
+const char* name_of(JobState state) {
+  switch (state) {
+    case JobState::kStarting:
+      return "starting";
+    case JobState::kRunning:
+      return "running";
+    case JobState::kUnsupervised:
+      return "running, no supervisor";
+    case JobState::kStopped:
+      return "stopped by checkpoint";
+    case JobState::kEnded:
+      return "ended";
+    case JobState::kLost:
+      return "lost";
+  }
+  return "unknown";
+}
+
+Result<std::string> state_directory() {
+  if (const char* home = std::getenv("STINT_HOME"); home != nullptr && *home != 0) {
+    if (*home != '/') return usage(fmt::format("STINT_HOME={}: must be an absolute path", home));
+    return std::string(home);
+  }
+  if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state == '/') {
+    return std::string(state) + "/stint";
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+    return std::string(home) + "/.local/state/stint";
+  }
+  return usage("where to keep jobs: neither STINT_HOME, XDG_STATE_HOME nor HOME is set to an absolute path");
+}
+
+Result<std::string> jobs_directory() { return TRY(state_directory()) + "/jobs"; }
+
+Result<> check_name(std::string_view name) {
+  bool fits = !name.empty() && name.size() <= kLongestName && name[0] != '.' && name[0] != '-' &&
+              std::all_of(name.begin(), name.end(), may_be_in_name);
+  // A number would be taken for a pid wherever a job or a pid may be named.
+  if (!fits || number_in(name)) {
+    return usage(fmt::format(
+        "'{}' is no name for a job: use letters, digits and ._+- (at most {}, not a number, no . or - in front)", name,
+        kLongestName));
+  }
+  return {};
+}
+
+std::string name_for(const std::vector<std::string>& arguments, const std::string& working_directory, bool stable) {
+  std::string name = arguments[0].substr(arguments[0].rfind('/') + 1);
+  std::replace_if(
+      name.begin(), name.end(), [](char letter) { return !may_be_in_name(letter); }, '_');
+  if (!check_name(name)) name = "job-" + name.substr(0, kLongestName / 2);
+  if (!stable) return name.substr(0, kLongestName - 8);
+  std::string all = working_directory;
+  for (const std::string& argument : arguments) all += '\0' + argument;
+  return fmt::format("{}-{:08x}", name.substr(0, kLongestName - 9), static_cast<uint32_t>(hash64(bytes_of(all))));
+}
+
+Result<Claim> claim_job(const std::string& name, bool numbered) {
+  TRY(check_name(name));
+  std::string jobs = TRY(jobs_directory());
+  TRY(sys::make_directories(jobs, 0700));
+  for (int number = 1;; ++number) {
+    std::string candidate = number == 1 ? name : fmt::format("{}-{}", name, number);
+    std::optional<Claim> claim = TRY(claim_exactly(jobs, candidate, numbered).in("job " + candidate));
+    if (claim) return std::move(*claim);
+  }
+}
+
+Result<sys::UniqueFd> lock_job(const std::string& directory) {
+  sys::UniqueFd lock = TRY(sys::open(directory + "/lock", O_RDWR | O_CREAT, 0600));
+  if (!TRY(sys::try_lock(lock.get(), sys::Lock::kExclusive))) {
+    return failed("another stint is starting, checkpointing or restarting it just now");
+  }
+  return lock;
+}
+
+Result<Job> find_job(const std::string& name) {
+  TRY(check_name(name));
+  std::string directory = TRY(jobs_directory()) + "/" + name;
+  if (!TRY(is_there(directory))) return usage(fmt::format("no job {} (`stint ps` lists them)", name));
+  return read_job(directory);
+}
+
+Result<std::vector<std::string>> list_jobs() {
+  Result<std::vector<std::string>> names = sys::list_directory(TRY(jobs_directory()));
+  if (!names && names.error().os_errno() == ENOENT) return std::vector<std::string>();
+  return names;
+}
+
+Result<std::optional<Job>> job_of_root(Pid pid) {
+  for (const std::string& name : TRY(list_jobs())) {
+    Result<Job> job = find_job(name);
+    if (job && job->root.pid == pid && is_alive(job->root)) return std::optional<Job>(*std::move(job));
+  }
+  return std::optional<Job>();
+}
+
+Result<Member> member(Pid pid, JobPid job_pid) {
+  proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(pid, "stat"))));
+  return Member{pid, stat.starttime, job_pid};
+}
+
+bool is_alive(const Member& member) {
+  if (member.pid.number == 0) return false;
+  Result<std::string> text = sys::read_proc(member.pid, "stat");
+  if (!text) return false;
+  Result<proc::Stat> stat = proc::parse_stat(*text);
+  return stat && stat->starttime == member.start_time && stat->state != 'Z' && stat->state != 'X';
+}
+
+JobState state_of(const Job& job) {
+  if (is_alive(job.root)) return is_alive(job.supervisor) ? JobState::kRunning : JobState::kUnsupervised;
+  if (stopped_by(job.directory)) return JobState::kStopped;
+  if (ending_of(job)) return JobState::kEnded;
+  // The stand-in may be just about to write how it ended.
+  return is_alive(job.stand_in) ? JobState::kRunning : JobState::kLost;
+}
+
+std::optional<Ending> ending_of(const Job& job) {
+  Result<std::string> text = sys::read_whole(job.directory + "/status");
+  if (!text) return std::nullopt;
+  std::string_view line = trimmed(*text);
+  bool killed = line.starts_with("killed ");
+  if (!killed && !line.starts_with("exited ")) return std::nullopt;
+  std::optional<int> value = number_in(line.substr(7));
+  if (!value) return std::nullopt;
+  return Ending{killed, *value};
+}
+
+Result<> mark_stopped(const Job& job, int checkpoint) {
+  std::string path = job.directory + "/stopped";
+  sys::UniqueFd file = TRY(sys::open(path + ".new", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  TRY(sys::write_all(file.get(), bytes_of(fmt::format("{}\n", checkpoint))));
+  return sys::rename(path + ".new", path);
+}
+
+std::optional<int> stopped_by(const std::string& directory) {
+  Result<std::string> text = sys::read_whole(directory + "/stopped");
+  if (!text) return std::nullopt;
+  return number_in(trimmed(*text));
+}
+
+Result<> clear_ending(const std::string& directory) {
+  for (const char* name : {"/status", "/stopped"}) {
+    if (Result<> gone = sys::unlink(directory + name); !gone && gone.error().os_errno() != ENOENT) return gone;
+  }
+  return {};
+}
+
+Result<std::vector<int>> list_checkpoints(const std::string& directory) {
+  Result<std::vector<std::string>> names = sys::list_directory(directory + "/checkpoints");
+  if (!names && names.error().os_errno() == ENOENT) return std::vector<int>();
+  std::vector<int> numbers;
+  for (const std::string& name : TRY(std::move(names))) {
+    if (std::optional<int> number = number_in(name)) numbers.push_back(*number);
+  }
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+}  // namespace stint::job
