@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/statfs.h>
 #include <time.h>
@@ -43,6 +44,8 @@ Result<int> status_flags(int fd) {
 }
 
 Result<std::optional<bool>> has_writer(int fd) {
+  // Who opens the file meanwhile breaks the lease, which would send us SIGIO: SIGURG does nothing.
+  TRY(call("F_SETSIG", [&] { return ::fcntl(fd, F_SETSIG, SIGURG); }));
   Result<long> lease = call("F_SETLEASE", [&] { return ::fcntl(fd, F_SETLEASE, F_RDLCK); });
   if (lease.has_value()) {
     TRY(call("F_SETLEASE", [&] { return ::fcntl(fd, F_SETLEASE, F_UNLCK); }));
