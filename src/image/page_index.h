@@ -1,5 +1,5 @@
-// Where the blocks of page data lie in the file `pages`, and what their bytes must be. The index is the last record before
-// the end, since only then every block has its place.
+// Where the blocks of page data lie in the file `pages`, and what their bytes must be. The index is the last record
+// before the end, since only then every block has its place.
 #pragma once
 
 #include "image/codec.h"

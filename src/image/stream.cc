@@ -17,7 +17,7 @@ struct FileHeader {
   std::array<uint8_t, 8> magic = kMagic;
   uint16_t version = kFormatVersion;
   uint16_t machine = EM_X86_64;
-  uint32_t flags = 0;  // none is defined; a reader refuses those that it does not know
+  uint32_t flags = 0;     // none is defined; a reader refuses those that it does not know
   uint64_t checksum = 0;  // of the 16 bytes before it
   template <class A>
   void fields(A& a) {
@@ -82,8 +82,8 @@ Result<bool> readable(const FrameHeader& header) {
   if (kind != nullptr && header.version >= 1 && header.version <= kind->version) return true;
   if ((header.flags & kRequired) == 0) return false;
   if (kind == nullptr)
-    return unfit(fmt::format("written by a newer stint: record type {}, which is required, is not known here",
-                             header.type));
+    return unfit(
+        fmt::format("written by a newer stint: record type {}, which is required, is not known here", header.type));
   return unfit(fmt::format("written by a newer stint: version {} of {} records, this one reads {}", header.version,
                            kind->name, kind->version));
 }
@@ -100,8 +100,7 @@ class Frames {
   };
   Result<Frame> next() {
     ByteView rest = stream_.subspan(at_);
-    if (rest.size() < kFrameHeaderSize)
-      return damaged(fmt::format("cut short after {} records", count_));
+    if (rest.size() < kFrameHeaderSize) return damaged(fmt::format("cut short after {} records", count_));
     Frame frame{TRY(decode<FrameHeader>(rest.first(kFrameHeaderSize))), {}, at_};
     rest = rest.subspan(kFrameHeaderSize);
     if (frame.header.payload_size > rest.size())

@@ -41,8 +41,8 @@ class StreamEncoder {
 };
 
 // A whole stream. Fails with kDamaged for bytes that are not what was written, with kUnfit for a sound stream that this
-// stint cannot read: another architecture, a newer format, a record that it does not know and that is required. A record
-// that it does not know and that is not required is left out.
+// stint cannot read: another architecture, a newer format, a record that it does not know and that is required. A
+// record that it does not know and that is not required is left out.
 Result<std::vector<Record>> decode_stream(ByteView stream);
 
 }  // namespace stint::image

@@ -68,18 +68,22 @@ Result<> pwrite_all(int fd, ByteView bytes, uint64_t offset) {
   return {};
 }
 
-Result<Bytes> read_file(const std::string& path) {
-  UniqueFd file = TRY(open(path, O_RDONLY));
+Result<Bytes> read_to_end(int fd) {
   Bytes content;
   size_t piece = 4096;
   for (;;) {
     size_t before = content.size();
     content.resize(before + piece);
-    size_t got = TRY(read(file.get(), std::span(content).subspan(before)).in(path));
+    size_t got = TRY(read(fd, std::span(content).subspan(before)));
     content.resize(before + got);
     if (got == 0) return content;
     if (got == piece) piece = std::min<size_t>(piece * 4, 1 << 20);
   }
+}
+
+Result<Bytes> read_file(const std::string& path) {
+  UniqueFd file = TRY(open(path, O_RDONLY));
+  return read_to_end(file.get()).in(path);
 }
 
 Result<struct stat> stat(const std::string& path) {

@@ -27,6 +27,7 @@ Result<> write_all(int fd, ByteView bytes);
 // pwrite(2) may write less than it was given, on a full disk for one: the rest is tried again, so that the error shows.
 Result<> pwrite_all(int fd, ByteView bytes, uint64_t offset);
 // All that read(2) gives until it gives nothing: right for /proc too, where st_size is 0.
+Result<Bytes> read_to_end(int fd);
 Result<Bytes> read_file(const std::string& path);
 
 Result<struct stat> stat(const std::string& path);   // follows a symbolic link

@@ -1,0 +1,119 @@
+#include "store/checkpoint_dir.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <utility>
+
+#include "sys/file.h"
+
+namespace stint::store {
+namespace {
+
+// The next number; on the way, removes what dead writers have left.
+Result<uint64_t> next_number(const std::string& checkpoints) {
+  uint64_t highest = 0;
+  for (const std::string& name : TRY(sys::list_directory(checkpoints))) {
+    if (name.ends_with(kPartialSuffix))
+      TRY(sys::remove_tree(checkpoints + "/" + name));
+    else
+      highest = std::max(highest, checkpoint_number(name));
+  }
+  return highest + 1;
+}
+
+}  // namespace
+
+uint64_t checkpoint_number(std::string_view name) {
+  uint64_t number = 0;
+  std::from_chars_result read = std::from_chars(name.data(), name.data() + name.size(), number);
+  bool whole = read.ec == std::errc() && read.ptr == name.data() + name.size();
+  return whole && !name.starts_with('0') ? number : 0;
+}
+
+Error writing_error(Error error, const std::string& path) {
+  int cause = error.os_errno();
+  Error told = std::move(error).in(path);
+  const char* remedy = nullptr;
+  if (cause == ENOSPC) remedy = "free space there, or keep checkpoints on another file system with STINT_HOME";
+  if (cause == EDQUOT) remedy = "the disk quota is used up; free space, or keep checkpoints elsewhere with STINT_HOME";
+  if (cause == EROFS || cause == EACCES) remedy = "keep checkpoints where you may write, with STINT_HOME";
+  if (cause == EIO) remedy = "the disk failed; keep checkpoints on another one with STINT_HOME";
+  if (remedy == nullptr) return told;
+  return Error(told.kind(), told.text() + " (" + remedy + ")", cause);
+}
+
+Result<PartialCheckpoint> PartialCheckpoint::create(const std::string& checkpoints) {
+  PartialCheckpoint made;
+  made.checkpoints_ = checkpoints;
+  auto with_remedy = [&](auto result) {
+    if (!result.has_value()) result = writing_error(std::move(result).error(), checkpoints);
+    return result;
+  };
+  TRY(with_remedy(sys::make_directories(checkpoints, 0700)));
+  made.parent_ = TRY(sys::open(checkpoints, O_RDONLY | O_DIRECTORY));
+  if (!TRY(sys::try_lock(made.parent_.get(), sys::Lock::kExclusive).in(checkpoints)))
+    return failed(checkpoints + ": another checkpoint of this job is being written; wait for it to end");
+  made.number_ = TRY(with_remedy(next_number(checkpoints)));
+  made.final_ = checkpoints + "/" + std::to_string(made.number_);
+  made.partial_ = made.final_ + kPartialSuffix;
+  TRY(with_remedy(sys::mkdir(made.partial_, 0700)));
+  made.unfinished_ = true;
+  TRY(with_remedy(made.make_files()));
+  return made;
+}
+
+PartialCheckpoint::PartialCheckpoint(PartialCheckpoint&& other) noexcept
+    : checkpoints_(std::move(other.checkpoints_)),
+      partial_(std::move(other.partial_)),
+      final_(std::move(other.final_)),
+      number_(other.number_),
+      unfinished_(std::exchange(other.unfinished_, false)),
+      parent_(std::move(other.parent_)),
+      directory_(std::move(other.directory_)),
+      records_(std::move(other.records_)),
+      pages_(std::move(other.pages_)) {}
+
+PartialCheckpoint::~PartialCheckpoint() {
+  // A failure leaves N.partial to the next writer.
+  if (unfinished_) static_cast<void>(sys::remove_tree(partial_).has_value());
+}
+
+Result<> PartialCheckpoint::make_files() {
+  constexpr int kNew = O_CREAT | O_EXCL | O_NOFOLLOW;
+  directory_ = TRY(sys::open(partial_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  records_ = TRY(sys::open_at(directory_.get(), kRecordsFile, O_WRONLY | kNew, 0600));
+  pages_ = TRY(sys::open_at(directory_.get(), kPagesFile, O_WRONLY | kNew, 0600));
+  return {};
+}
+
+Result<> PartialCheckpoint::write_manifest(const Manifest& manifest) {
+  sys::UniqueFd file =
+      TRY(sys::open_at(directory_.get(), kManifestFile, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  std::string text = to_json(manifest).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  return sys::write_all(file.get(), bytes_of(text));
+}
+
+Result<> PartialCheckpoint::publish(ByteView records, const Manifest& manifest, bool durable) {
+  auto told = [](Result<> result, const std::string& path) -> Result<> {
+    if (!result.has_value()) return writing_error(std::move(result).error(), path);
+    return result;
+  };
+  TRY(told(sys::write_all(records_.get(), records), partial_ + "/" + kRecordsFile));
+  TRY(told(write_manifest(manifest), partial_ + "/" + kManifestFile));
+  if (durable) {
+    // The content first, then the names of the files, and only then the name of the whole. The manifest is left out:
+    // the checkpoint is good without it.
+    TRY(told(sys::fsync(pages_.get()), pages_path()));
+    TRY(told(sys::fsync(records_.get()), partial_ + "/" + kRecordsFile));
+    TRY(told(sys::fsync(directory_.get()), partial_));
+  }
+  TRY(told(sys::rename_to_new(partial_, final_), final_));
+  unfinished_ = false;
+  if (durable) TRY(told(sys::fsync(parent_.get()), checkpoints_));
+  return {};
+}
+
+}  // namespace stint::store
