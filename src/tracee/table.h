@@ -11,7 +11,7 @@ namespace stint::tracee {
 
 class Table {
  public:
-  explicit Table(Hands& hands) : hands_(hands) {}
+  explicit Table(Hands& hands) : hands_(&hands) {}
 
   // Room for `size` bytes, zeroed, 16-byte aligned; its address in the target. CHECKs that the scratch memory suffices.
   uint64_t room(size_t size);
@@ -41,14 +41,14 @@ class Table {
   template <class T>
   T value(uint64_t address) const {
     T value;
-    std::memcpy(&value, scratch_.data() + (address - hands_.scratch()), sizeof(value));
+    std::memcpy(&value, scratch_.data() + (address - hands_->scratch()), sizeof(value));
     return value;
   }
 
  private:
   size_t add(const char* name, uint64_t nr, std::array<uint64_t, 6> args);
 
-  Hands& hands_;
+  Hands* hands_;
   Bytes scratch_;
   std::vector<Call> calls_;
   std::vector<const char*> names_;
