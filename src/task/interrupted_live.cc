@@ -36,6 +36,8 @@ Outcome freeze_while_blocked(long call, Wait wait, Wake wake) {
     outcome.error = errno;
   });
   freeze_point();
+  // Natively it is still blocked; after a restart it may be on its way back into the call.
+  wait_until_blocked(thread.tid());
   EXPECT_FALSE(thread.ended());
   wake();
   thread.join();
