@@ -1,8 +1,10 @@
 // What this version does not put back is refused by name, and the program that was looked at goes on untouched:
 // whatever a thread was blocked in while the refused checkpoint had it stopped must still end as if nothing had been.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sys/inotify.h>
-#include <sys/ptrace.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
 
 #include "test/live/program/descriptors.h"
@@ -69,6 +71,23 @@ LIVE_TEST_THAT_NEEDS(udp_socket_is_refused, Needs::kRefusal) {
   const Fd socket_(EXPECT_OK(socket(AF_INET, SOCK_DGRAM, 0)));
   freeze_point();
   EXPECT_EQ(fcntl(socket_, F_GETFD), 0);
+}
+
+LIVE_TEST_THAT_NEEDS(thread_under_a_seccomp_filter_is_refused, Needs::kRefusal) {
+  const Ends pipe = make_pipe();
+  int mode = -1;
+  BlockedThread filtered(SYS_read, [&] {
+    sock_filter allow = {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+    const sock_fprog program = {1, &allow};
+    EXPECT_OK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    EXPECT_OK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program));
+    EXPECT_EQ(read_once(pipe.read), "x");
+    mode = prctl(PR_GET_SECCOMP);
+  });
+  freeze_point();
+  write_all(pipe.write, "x");
+  filtered.join();
+  EXPECT_EQ(mode, SECCOMP_MODE_FILTER);
 }
 
 LIVE_TEST_THAT_NEEDS(removed_working_directory_is_refused, Needs::kRefusal) {
