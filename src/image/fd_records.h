@@ -19,15 +19,27 @@ struct Description {
   }
 };
 
+// A lock on a file. flock(2) and open-file-description locks belong to the description, POSIX locks to the process.
+struct FileLock {
+  enum class Kind : uint8_t { kPosix = 0, kFlock = 1, kOfd = 2 } kind = Kind::kPosix;
+  bool exclusive = false;
+  uint64_t start = 0, length = 0;  // length 0: to the end, however far the file grows
+  template <class A>
+  void fields(A& a) {
+    a("kind", kind), a("exclusive", exclusive), a("start", start), a("length", length);
+  }
+};
+
 struct DescriptorRecord {
   static constexpr const char* kName = "descriptor record";
   int32_t pid = 0;  // of the process whose table it is
   int32_t fd = 0;
   bool close_on_exec = false;
   uint64_t description = 0;
+  std::vector<FileLock> locks;  // taken through this descriptor; each lock is recorded once
   template <class A>
   void fields(A& a) {
-    a("pid", pid), a("fd", fd), a("close_on_exec", close_on_exec), a("description", description);
+    a("pid", pid), a("fd", fd), a("close_on_exec", close_on_exec), a("description", description), a("locks", locks);
   }
 };
 
@@ -47,6 +59,19 @@ struct RegularFileRecord {
 
 struct DirectoryRecord {
   static constexpr const char* kName = "directory record";
+  Description description;
+  std::string path;
+  uint64_t position = 0;
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("path", path), a("position", position);
+  }
+};
+
+// A file that the kernel makes up when it is read: /proc, /sys, cgroups. `path` begins with /proc/self where it is the
+// process's own.
+struct KernelFileRecord {
+  static constexpr const char* kName = "kernel file record";
   Description description;
   std::string path;
   uint64_t position = 0;
@@ -120,12 +145,17 @@ struct UnixSocketRecord {
   bool read_shut = false, write_shut = false;
   int64_t receive_timeout_us = 0, send_timeout_us = 0;
   std::vector<Bytes> queued;  // what this end would receive: one for each message, or one piece for a stream
+  bool connected = true;      // false: made by socket(2) and never connected; there is no peer
+  bool peer_gone = false;     // the other end is closed (peer is 0)
+  bool reset = false;         // ... with unread data in it: the next call gives ECONNRESET
+  int32_t peek_offset = -1;   // SO_PEEK_OFF
   template <class A>
   void fields(A& a) {
     a("description", description), a("socket", socket), a("peer", peer), a("type", type);
     a("send_buffer", send_buffer), a("receive_buffer", receive_buffer), a("pass_credentials", pass_credentials);
     a("read_shut", read_shut), a("write_shut", write_shut), a("receive_timeout_us", receive_timeout_us);
-    a("send_timeout_us", send_timeout_us), a("queued", queued);
+    a("send_timeout_us", send_timeout_us), a("queued", queued), a("connected", connected), a("peer_gone", peer_gone);
+    a("reset", reset), a("peek_offset", peek_offset);
   }
 };
 
@@ -146,11 +176,12 @@ struct TimerfdRecord {
   int32_t clock = 0;
   uint64_t ticks = 0;           // expirations not read yet
   uint32_t settime_flags = 0;   // TFD_TIMER_*
-  int64_t value_ns = 0, interval_ns = 0;  // time left
+  int64_t value_ns = 0, interval_ns = 0;  // time left; 0: disarmed
+  int64_t deadline_ns = 0;                // when it goes off next, on its clock as the job reads it
   template <class A>
   void fields(A& a) {
     a("description", description), a("clock", clock), a("ticks", ticks), a("settime_flags", settime_flags);
-    a("value_ns", value_ns), a("interval_ns", interval_ns);
+    a("value_ns", value_ns), a("interval_ns", interval_ns), a("deadline_ns", deadline_ns);
   }
 };
 

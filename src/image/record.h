@@ -41,6 +41,7 @@ enum class RecordType : uint32_t {
   kPidfd = 44,
   kInotify = 45,
   kStandardStream = 46,  // a pipe, socket or terminal whose other end is outside: taken from the new supervisor
+  kKernelFile = 47,      // of /proc, /sys, cgroups: opened again by its path
 };
 
 // One record as it is in a stream.

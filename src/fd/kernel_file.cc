@@ -1,0 +1,50 @@
+// A file that the kernel makes up when it is read: /proc/self/maps, /proc/meminfo, /sys/..., a cgroup's. It holds
+// nothing but a position; opened again by its path it shows the restored process. Those of other processes are refused:
+// who would have their numbers after a restart?
+#include <fcntl.h>
+
+#include "fd/kinds.h"
+#include "fd/path.h"
+#include "sys/descriptor.h"
+#include "sys/file.h"
+
+namespace stint::fd {
+namespace {
+
+using image::KernelFileRecord;
+
+bool recognises(const Facts& facts, const CaptureContext&) {
+  if (!S_ISREG(facts.stat.st_mode) || !facts.link.starts_with('/')) return false;
+  Result<FileSystem> where = file_system_of(facts);
+  return where.has_value() && *where == FileSystem::kKernel;
+}
+
+Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
+  KernelFileRecord record;
+  record.description = description;
+  record.path = TRY(find_kernel_path(facts));
+  // Some of these files cannot be positioned at all: they always stand at 0.
+  if ((description.flags & O_PATH) == 0) record.position = facts.info.pos;
+  return put_record(context.sink, kKernelFile.type, record);
+}
+
+Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext&) {
+  KernelFileRecord record = TRY(image::decode<KernelFileRecord>(bytes));
+  sys::UniqueFd file = TRY(sys::open(record.path, reopen_flags(record.description.flags)).as(ErrorKind::kUnfit));
+  if (record.position != 0) TRY(sys::set_position(file.get(), record.position).in(record.path));
+  return file;
+}
+
+}  // namespace
+
+const Kind kKernelFile = {
+    .name = "file in /proc, /sys or a cgroup",
+    .kept = "position; shows the restored process",
+    .refused = "it belongs to another process; it is in debugfs or tracefs",
+    .type = image::RecordType::kKernelFile,
+    .recognises = recognises,
+    .capture = capture,
+    .restore = restore,
+};
+
+}  // namespace stint::fd

@@ -1,0 +1,48 @@
+// What the kernel shows of a descriptor table from outside: a directory of links, a file of lines for each, and a
+// duplicate of every descriptor, which answers all that can be asked of an open file description.
+#include <fmt/format.h>
+
+#include "fd/table.h"
+#include "sys/descriptor.h"
+#include "sys/file.h"
+#include "sys/process.h"
+#include "sys/procfs.h"
+#include "sys/ptrace.h"
+
+namespace stint::fd {
+namespace {
+
+Result<Facts> look_at(int number, int links, int lines, int process, Pid pid, JobPid job_pid) {
+  Facts facts;
+  facts.pid = pid;
+  facts.job_pid = job_pid;
+  facts.fd = RemoteFd{number};
+  std::string name = std::to_string(number);
+  facts.link = TRY(sys::readlink_at(links, name));
+  std::string text = TRY(sys::read_small_at(lines, name));
+  facts.info = TRY(proc::parse_fdinfo(text));
+  facts.ours = TRY(sys::pidfd_getfd(process, facts.fd));
+  facts.stat = TRY(sys::fstat(facts.ours.get()));
+  return facts;
+}
+
+}  // namespace
+
+Result<std::vector<Facts>> look(Pid pid, JobPid job_pid) {
+  std::string who = fmt::format("descriptors of pid {}", pid.number);
+  sys::UniqueFd process = TRY(sys::pidfd_open(pid.number).in(who));
+  sys::UniqueFd links = TRY(sys::open_proc(pid, "fd", O_RDONLY | O_DIRECTORY).in(who));
+  sys::UniqueFd lines = TRY(sys::open_proc(pid, "fdinfo", O_RDONLY | O_DIRECTORY).in(who));
+  std::vector<int> numbers = TRY(sys::list_numbers(links.get()).in(who));
+  int slack = 64;  // for whatever else this process opens meanwhile
+  TRY(sys::allow_descriptor(links.get() + static_cast<int>(numbers.size()) + slack).in(who));
+  std::vector<Facts> all;
+  all.reserve(numbers.size());
+  for (int number : numbers) {
+    all.push_back(TRY(look_at(number, links.get(), lines.get(), process.get(), pid, job_pid)
+                          .in(fmt::format("pid {}: fd {}", pid.number, number))));
+  }
+  return all;
+}
+
+}  // namespace stint::fd

@@ -1,0 +1,81 @@
+#include "fd/path.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+
+#include <charconv>
+
+#include "sys/descriptor.h"
+#include "sys/file.h"
+#include "sys/procfs.h"
+
+namespace stint::fd {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+constexpr std::string_view kProc = "/proc/";
+constexpr long kMessageQueues = 0x19800202;  // MQUEUE_MAGIC, in none of the headers
+
+bool leads_to(const std::string& path, const struct stat& object) {
+  Result<struct stat> there = sys::lstat(path);
+  return there.has_value() && there->st_dev == object.st_dev && there->st_ino == object.st_ino;
+}
+
+// As we see the path, or as the process does: its mounts may differ from ours.
+bool leads_to(const Facts& facts, const std::string& path) {
+  return leads_to(path, facts.stat) || leads_to(sys::proc_path(facts.pid, "root") + path, facts.stat);
+}
+
+}  // namespace
+
+Result<FoundPath> find_path(const Facts& facts) {
+  if (!facts.link.starts_with('/')) return refusal(facts, "has no path", "close it before the checkpoint");
+  bool remark = facts.link.ends_with(kDeleted);
+  std::string without = remark ? facts.link.substr(0, facts.link.size() - kDeleted.size()) : facts.link;
+  if (facts.stat.st_nlink == 0) return FoundPath{.path = without, .unlinked = true};
+  if (leads_to(facts, facts.link)) return FoundPath{.path = facts.link, .unlinked = false};
+  if (remark)
+    return refusal(
+        facts, "the name it was opened by is gone and it lives on under another one, which the kernel does not tell",
+        "link it back to " + without + ", or close it");
+  return refusal(facts, "another file has taken its name, or the name cannot be reached",
+                 "put the file back to its name, or close it");
+}
+
+Result<std::string> find_kernel_path(const Facts& facts) {
+  if (!facts.link.starts_with(kProc)) return facts.link;
+  std::string_view rest = std::string_view(facts.link).substr(kProc.size());
+  int number = 0;
+  std::from_chars_result parsed = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+  if (parsed.ec != std::errc()) return facts.link;  // of the whole system: /proc/meminfo
+  if (number != facts.job_pid.number && number != facts.pid.number)
+    return refusal(facts, fmt::format("belongs to process {}, not to the one that holds it", number), "close it");
+  return "/proc/self" + std::string(parsed.ptr, rest.data() + rest.size());
+}
+
+Result<FileSystem> file_system_of(const Facts& facts) {
+  switch (TRY(sys::file_system_type(facts.ours.get()))) {
+    case PROC_SUPER_MAGIC:
+    case SYSFS_MAGIC:
+    case CGROUP_SUPER_MAGIC:
+    case CGROUP2_SUPER_MAGIC:
+      return FileSystem::kKernel;
+    case SECRETMEM_MAGIC:
+    case TRACEFS_MAGIC:
+    case DEBUGFS_MAGIC:
+    case BPF_FS_MAGIC:
+    case NSFS_MAGIC:
+    case kMessageQueues:
+      return FileSystem::kRefused;
+    default:
+      return FileSystem::kOrdinary;
+  }
+}
+
+int reopen_flags(uint32_t recorded) {
+  int once = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_ASYNC | (O_TMPFILE & ~O_DIRECTORY);
+  return (static_cast<int>(recorded) & ~once) | O_NOCTTY;
+}
+
+}  // namespace stint::fd

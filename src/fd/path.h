@@ -1,0 +1,27 @@
+// The name under which an open file can be found again. The kernel keeps the name up to date when the file is renamed;
+// " (deleted)" at its end may be the kernel's remark or a part of the name.
+#pragma once
+
+#include "fd/kind.h"
+
+namespace stint::fd {
+
+struct FoundPath {
+  std::string path;       // absolute; of an unlinked file: what it was
+  bool unlinked = false;  // no name leads to it any more
+};
+// kRefused when a name that should lead to the object leads to another one, or only a name that we do not know does.
+Result<FoundPath> find_path(const Facts& facts);
+
+// For /proc, /sys and cgroups: the path to open it by in the restored process, with the process's own number replaced
+// by "self". kRefused for the files of other processes.
+Result<std::string> find_kernel_path(const Facts& facts);
+
+// Whether the object lies in a file system that the kernel makes up.
+enum class FileSystem { kOrdinary, kKernel, kRefused };
+Result<FileSystem> file_system_of(const Facts& facts);
+
+// The flags with which a description like this one is opened again: what open(2) did once is left out.
+int reopen_flags(uint32_t recorded);
+
+}  // namespace stint::fd

@@ -1,0 +1,83 @@
+// A timerfd: a clock, a deadline, a period, and the ticks that nobody has read. fdinfo shows all but the instant of an
+// absolute deadline, which is what the clock says now and the time left. The kernel counts the periods that have gone
+// by only when it is asked for the time left: so we ask, and look at the ticks afterwards.
+//
+// An absolute timer is set again to its instant: the restored job's clocks go on from where they were, and of the clock
+// of day (CLOCK_REALTIME) that is what was asked for. A relative one gets the time that was left.
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "fd/kinds.h"
+#include "sys/descriptor.h"
+#include "sys/event.h"
+#include "sys/procfs.h"
+
+namespace stint::fd {
+namespace {
+
+using image::TimerfdRecord;
+
+bool recognises(const Facts& facts, const CaptureContext&) { return facts.info.timerfd.has_value(); }
+
+int64_t job_clock_minus_ours(int clock, const CaptureContext& context) {
+  if (clock == CLOCK_MONOTONIC) return context.monotonic_offset_ns;
+  if (clock == CLOCK_BOOTTIME || clock == CLOCK_BOOTTIME_ALARM) return context.boottime_offset_ns;
+  return 0;
+}
+
+Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
+  TimerfdRecord record;
+  record.description = description;
+  record.clock = facts.info.timerfd->clockid;
+  sys::TimerValue left = TRY(sys::timerfd_left(facts.ours.get()));
+  int64_t now = TRY(sys::clock_now_ns(record.clock)) + job_clock_minus_ours(record.clock, context);
+  std::string after = TRY(sys::read_whole("/proc/self/fdinfo/" + std::to_string(facts.ours.get())));
+  proc::FdInfo info = TRY(proc::parse_fdinfo(after));
+  if (!info.timerfd) return failed("fdinfo of our duplicate shows no timer");
+  record.ticks = info.timerfd->ticks;
+  record.settime_flags = info.timerfd->settime_flags;
+  record.value_ns = left.value_ns;
+  record.interval_ns = left.interval_ns;
+  record.deadline_ns = left.value_ns == 0 ? 0 : now + left.value_ns;
+  return put_record(context.sink, kTimerfd.type, record);
+}
+
+// Without CONFIG_CHECKPOINT_RESTORE: let the timer expire as often as it has. One with a period is set to that many
+// periods before its next deadline; one without can have gone off only once.
+Result<> expire_again(int fd, const TimerfdRecord& record, int64_t deadline) {
+  if (record.interval_ns == 0)
+    return sys::set_timerfd(fd, 0, {.value_ns = 1, .interval_ns = 0}).in("expiring the timer");
+  int64_t first = std::max<int64_t>(deadline - static_cast<int64_t>(record.ticks) * record.interval_ns, 1);
+  return sys::set_timerfd(fd, TFD_TIMER_ABSTIME, {.value_ns = first, .interval_ns = record.interval_ns});
+}
+
+Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext&) {
+  TimerfdRecord record = TRY(image::decode<TimerfdRecord>(bytes));
+  sys::UniqueFd timer = TRY(sys::timerfd(record.clock).in("the *_ALARM clocks need CAP_WAKE_ALARM"));
+  bool absolute = (record.settime_flags & TFD_TIMER_ABSTIME) != 0;
+  int64_t value = absolute ? record.deadline_ns : record.value_ns;
+  int flags = static_cast<int>(record.settime_flags) & (TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET);
+  if (value != 0) TRY(sys::set_timerfd(timer.get(), flags, {.value_ns = value, .interval_ns = record.interval_ns}));
+  if (record.ticks == 0) return timer;
+  Result<> set = sys::set_timerfd_ticks(timer.get(), record.ticks);
+  if (set.has_value()) return timer;
+  int64_t deadline = absolute ? record.deadline_ns : TRY(sys::clock_now_ns(record.clock)) + record.value_ns;
+  TRY(expire_again(timer.get(), record, deadline));
+  return timer;
+}
+
+}  // namespace
+
+const Kind kTimerfd = {
+    .name = "timerfd",
+    .kept = "clock, time left or absolute deadline, period, expirations not read yet",
+    .refused = "never",
+    .type = image::RecordType::kTimerfd,
+    .recognises = recognises,
+    .capture = capture,
+    .restore = restore,
+};
+
+}  // namespace stint::fd
