@@ -10,6 +10,7 @@
 
 #include "fd/table.h"
 #include "sys/descriptor.h"
+#include "sys/inode.h"
 
 namespace stint::fd {
 namespace {
@@ -83,7 +84,7 @@ Result<> capture_one(const Facts& facts, uint64_t id, CaptureContext& context) {
     if (!kind->recognises(facts, context)) continue;
     Description description;
     description.id = id;
-    description.flags = static_cast<uint32_t>(TRY(sys::status_flags(facts.ours.get())));
+    description.flags = static_cast<uint32_t>(TRY(sys::status_flags(facts.ours.get())) & ~O_CLOEXEC);
     if ((description.flags & O_PATH) == 0) TRY(record_owner(facts, context, description));
     TRY(refuse_lease(facts));
     return kind->capture(facts, description, context);

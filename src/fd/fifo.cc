@@ -9,6 +9,7 @@
 #include "fd/pipe.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
+#include "sys/inode.h"
 
 namespace stint::fd {
 namespace {

@@ -5,6 +5,7 @@
 
 #include "fd/kinds.h"
 #include "sys/descriptor.h"
+#include "sys/inode.h"
 
 namespace stint::fd {
 namespace {

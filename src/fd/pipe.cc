@@ -11,6 +11,7 @@
 #include "fd/kinds.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
+#include "sys/inode.h"
 #include "sys/pipe.h"
 
 namespace stint::fd {

@@ -20,10 +20,6 @@
 
 namespace stint::sys {
 
-Result<int> status_flags(int fd) {
-  return static_cast<int>(TRY(call("F_GETFL", [&] { return ::fcntl(fd, F_GETFL); }))) & ~O_CLOEXEC;
-}
-
 Result<> set_status_flags(int fd, int flags) {
   TRY(call("F_SETFL", [&] { return ::fcntl(fd, F_SETFL, flags); }));
   return {};
@@ -40,10 +36,6 @@ Result<UniqueFd> duplicate(int fd, int lowest) {
 Result<> duplicate_to(int fd, int number, bool close_on_exec) {
   TRY(call("dup3", [&] { return ::dup3(fd, number, close_on_exec ? O_CLOEXEC : 0); }));
   return {};
-}
-
-Result<UniqueFd> reopen(int fd, int flags) {
-  return open("/proc/self/fd/" + std::to_string(fd), flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW));
 }
 
 Result<> close_range(unsigned first, unsigned last) {

@@ -15,9 +15,8 @@
 
 namespace stint::sys {
 
-// F_GETFL without O_CLOEXEC, which belongs to a descriptor and not to its description.
-Result<int> status_flags(int fd);
-// Of those, Linux changes only O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME and O_NONBLOCK; the others are ignored.
+// Of the status flags, Linux changes only O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME and O_NONBLOCK; the others are
+// ignored.
 Result<> set_status_flags(int fd, int flags);
 // F_GETFD: FD_CLOEXEC or 0. EBADF where the number is not open.
 Result<int> descriptor_flags(int fd);
@@ -26,8 +25,6 @@ Result<int> descriptor_flags(int fd);
 Result<UniqueFd> duplicate(int fd, int lowest = 0);
 // The same at exactly `number`, in place of what is there. The two must differ.
 Result<> duplicate_to(int fd, int number, bool close_on_exec);
-// Opens what `fd` refers to anew: another description of the same object, made through /proc/self/fd.
-Result<UniqueFd> reopen(int fd, int flags);
 // All numbers from `first` to `last`, both included. Those that are not open are no error.
 Result<> close_range(unsigned first, unsigned last);
 
