@@ -32,7 +32,7 @@ struct Script {
   std::string interpreter;
   std::string argument;  // all that follows, as the kernel passes it: one argument
 };
-// The first line of a file that begins with #!; nothing for other files and for lines that execve(2) refuses.
+// The first line of a file that begins with #!; nothing for other files and for an empty line.
 std::optional<Script> parse_script(ByteView start);
 
 struct ProgramHeader {
