@@ -40,19 +40,23 @@ Result<> ensure_link(const std::string& path, const std::string& target) {
   return made;
 }
 
-// The user's part of LD_PRELOAD or LD_AUDIT: all but libraries of that name that a stint has put there.
-std::string without_ours(std::string_view list, std::string_view library) {
-  std::string kept;
+// "VARIABLE=theirs:ours" from the user's own variable, whatever an outer stint had put there dropped. Empty if nothing
+// of the user's was in it.
+std::string with_ours(std::string_view variable, std::string_view library, const std::string& ours) {
+  size_t equals = variable.find('=');
+  std::string made(variable.substr(0, equals + 1));
+  std::string_view list = variable.substr(equals + 1);
+  bool users = list.empty();
   while (!list.empty()) {
     size_t colon = std::min(list.find(':'), list.size());
     std::string_view item = list.substr(0, colon);
     list.remove_prefix(std::min(colon + 1, list.size()));
-    bool ours = item.ends_with(library) && item.substr(0, item.size() - library.size()).ends_with('/');
-    if (ours || item.empty()) continue;
-    if (!kept.empty()) kept += ':';
-    kept += item;
+    if (item.ends_with(library) && item.substr(0, item.size() - library.size()).ends_with('/')) continue;
+    if (made.back() != '=') made += ':';
+    made += item;
+    users = true;
   }
-  return kept;
+  return users ? made + ":" + ours : "";
 }
 
 }  // namespace
@@ -92,23 +96,24 @@ Result<> create_ledger(const std::string& path) {
 std::vector<std::string> build_environment(const std::vector<std::string>& user, const AgentPaths& agent,
                                            const std::string& ledger) {
   std::vector<std::string> environment;
-  std::string preload, audit;
+  bool users_preload = false, users_audit = false;
   for (const std::string& variable : user) {
-    std::string_view text = variable;
-    if (text.starts_with("LD_PRELOAD=")) {
-      preload = without_ours(text.substr(11), kPreloadName);
-    } else if (text.starts_with("LD_AUDIT=")) {
-      audit = without_ours(text.substr(9), kAuditName);
-    } else if (!text.starts_with("STINT_LEDGER=") && !text.starts_with("STINT_PAD=")) {
+    bool preload = variable.starts_with("LD_PRELOAD=");
+    if (preload || variable.starts_with("LD_AUDIT=")) {
+      std::string made =
+          preload ? with_ours(variable, kPreloadName, agent.preload) : with_ours(variable, kAuditName, agent.audit);
+      if (made.empty()) continue;
+      (preload ? users_preload : users_audit) = true;
+      environment.push_back(made);
+    } else if (!variable.starts_with("STINT_LEDGER=") && !variable.starts_with("STINT_PAD=")) {
       environment.push_back(variable);
     }
   }
+  if (!users_preload) environment.push_back("LD_PRELOAD=" + agent.preload);
+  if (!users_audit) environment.push_back("LD_AUDIT=" + agent.audit);
+  environment.push_back("STINT_LEDGER=0:" + ledger);
   // The agent takes its own variables out again, and wants their number to be even (agent/environment.h).
-  bool odd = preload.empty() == audit.empty();
-  environment.push_back(fmt::format("LD_PRELOAD={}{}{}", preload, preload.empty() ? "" : ":", agent.preload));
-  environment.push_back(fmt::format("LD_AUDIT={}{}{}", audit, audit.empty() ? "" : ":", agent.audit));
-  environment.push_back(fmt::format("STINT_LEDGER=0:{}", ledger));
-  if (odd) environment.push_back("STINT_PAD=");
+  if (users_preload == users_audit) environment.push_back("STINT_PAD=");
   return environment;
 }
 
