@@ -62,7 +62,7 @@ STINT_LINKER_CALLS unsigned la_objopen(link_map* object, Lmid_t link_namespace, 
 
 STINT_LINKER_CALLS unsigned la_objclose(uintptr_t* cookie) {
   const link_map* object = (const link_map*)*cookie;
-  if (hooks != nullptr) hooks->forget_object(object->l_addr, LM_ID_BASE);
+  if (hooks != nullptr) hooks->forget_object(object->l_addr);
   return 0;
 }
 

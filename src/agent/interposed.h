@@ -6,13 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STINT_INTERPOSED(X)                                                                                          \
-  X(open)                                                                                                            \
-  X(open64)                                                                                                          \
-  X(__open_2) X(__open64_2) X(openat) X(openat64) X(__openat_2) X(__openat64_2) X(creat) X(creat64) X(fopen)         \
-      X(fopen64) X(freopen) X(freopen64) X(dup) X(dup2) X(dup3) X(fcntl) X(fcntl64) X(fork) X(vfork) X(clone)        \
-          X(execve) X(execv) X(execvp) X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) \
-              X(posix_spawnp) X(system) X(popen)
+#define STINT_INTERPOSED(X)                                                                                            \
+  X(open)                                                                                                              \
+  X(open64)                                                                                                            \
+  X(__open_2)                                                                                                          \
+  X(__open64_2) X(openat) X(openat64) X(__openat_2) X(__openat64_2) X(creat) X(creat64) X(fopen) X(fopen64) X(freopen) \
+      X(freopen64) X(dup) X(dup2) X(dup3) X(fcntl) X(fcntl64) X(fork) X(vfork) X(clone) X(execve) X(execv) X(execvp)   \
+          X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) X(system)      \
+              X(popen)
 
 namespace stint::agent {
 
@@ -27,7 +28,7 @@ enum Interposed : uint32_t {
 struct Hooks {
   void (*start)();
   void (*note_object)(const char* name, uint64_t load_address, int64_t link_namespace);
-  void (*forget_object)(uint64_t load_address, int64_t link_namespace);
+  void (*forget_object)(uint64_t load_address);
   // Ours for a definition that it forwards to, else null.
   void* (*instead_of)(const void* definition);
 };

@@ -297,11 +297,10 @@ abi::LedgerHeader* map_ledger(const char* path) {
   return nullptr;
 }
 
-bool forget_object_in(LedgerChunk* chunk, uint64_t load_address, int64_t link_namespace) {
+bool forget_object_in(LedgerChunk* chunk, uint64_t load_address) {
   for (LedgerEntry* entry = first_entry(chunk); entry != nullptr; entry = next_entry(chunk, entry)) {
     ObjectNote* note = (ObjectNote*)entry;
     if (load(&entry->kind) != abi::kLedgerObject || note->load_address != load_address) continue;
-    if (note->link_namespace != link_namespace) continue;
     give_back(entry);
     return true;
   }
@@ -391,11 +390,11 @@ void note_object(const char* name, uint64_t load_address, int64_t link_namespace
   store(&note->entry.kind, uint32_t{abi::kLedgerObject});
 }
 
-void forget_object(uint64_t load_address, int64_t link_namespace) {
+void forget_object(uint64_t load_address) {
   if (!may_note()) return;
   uint64_t owner = owner_of(state.incarnation);
   for (uint32_t number = 0; number < state.ledger->chunk_count; ++number) {
-    if (load(owner_word(number)) == owner && forget_object_in(chunk_at(number), load_address, link_namespace)) return;
+    if (load(owner_word(number)) == owner && forget_object_in(chunk_at(number), load_address)) return;
   }
 }
 

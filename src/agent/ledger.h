@@ -23,7 +23,7 @@ uint64_t incarnation();
 void note_opened(int fd, int directory_fd, const char* name, uint32_t flags);
 void note_duplicate(int fd, int from);
 void note_object(const char* name, uint64_t load_address, int64_t link_namespace);
-void forget_object(uint64_t load_address, int64_t link_namespace);
+void forget_object(uint64_t load_address);
 void note_exec(const char* path);
 
 // In the child of a fork, before anything else there: takes a chunk of its own and copies what the parent had noted.
