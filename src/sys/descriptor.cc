@@ -128,12 +128,6 @@ Result<std::string> readlink_at(int directory, const std::string& name) {
   }
 }
 
-Result<struct stat> stat_at(int directory, const std::string& name) {
-  struct stat about;
-  TRY(call("fstatat", [&] { return ::fstatat(directory, name.c_str(), &about, 0); }).in(name));
-  return about;
-}
-
 Result<std::vector<int>> list_numbers(int directory) {
   std::vector<int> numbers;
   std::array<char, 16384> buffer;

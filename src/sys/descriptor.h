@@ -51,8 +51,6 @@ Result<> lock_whole(int fd, bool exclusive);  // flock(2)
 Result<long> file_system_type(int fd);
 // A symbolic link's text, as seen from the directory.
 Result<std::string> readlink_at(int directory, const std::string& name);
-// What `name` leads to, from the directory.
-Result<struct stat> stat_at(int directory, const std::string& name);
 // The numbers in /proc/self/fd or another process's fd directory, in order.
 Result<std::vector<int>> list_numbers(int directory);
 // The whole of a small file of /proc, from the directory.
