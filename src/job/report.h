@@ -21,8 +21,11 @@ enum class ReportKind : uint32_t {
   kStopped,    // the root was stopped; value: the signal
   kContinued,  // the root goes on
   kExited,     // the root ended; value: its exit status
-  kKilled,     // the root ended; value: the signal; detail: 1 when it dumped core
+  kKilled,     // the root ended; value: the signal
 };
+// In detail of kExited and kKilled.
+inline constexpr int kDumpedCore = 1;
+inline constexpr int kOthersLeft = 2;  // the job goes on in processes that the root has left behind
 
 struct Report {
   ReportKind kind = ReportKind::kNote;

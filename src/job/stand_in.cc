@@ -59,7 +59,13 @@ class StandIn {
     // Its number may be another's from now on.
     place_.root = 0;
     bool exited = state.code == CLD_EXITED;
-    report(exited ? ReportKind::kExited : ReportKind::kKilled, state.status, state.code == CLD_DUMPED ? 1 : 0);
+    int detail = (state.code == CLD_DUMPED ? kDumpedCore : 0) | (has_child() ? kOthersLeft : 0);
+    report(exited ? ReportKind::kExited : ReportKind::kKilled, state.status, detail);
+  }
+
+  static bool has_child() {
+    Result<bool> any = sys::has_child();
+    return !any || *any;
   }
 
   void report(ReportKind kind, int value, int detail) {

@@ -49,11 +49,13 @@ Result<> pread_all(int fd, std::span<std::byte> to, uint64_t offset) {
   return {};
 }
 
+Result<size_t> write(int fd, ByteView bytes) {
+  return static_cast<size_t>(
+      TRY(call("write", [&] { return ::write(fd, bytes.data(), std::min(bytes.size(), kLargestPiece)); })));
+}
+
 Result<> write_all(int fd, ByteView bytes) {
-  while (!bytes.empty()) {
-    long put = TRY(call("write", [&] { return ::write(fd, bytes.data(), std::min(bytes.size(), kLargestPiece)); }));
-    bytes = bytes.subspan(static_cast<size_t>(put));
-  }
+  while (!bytes.empty()) bytes = bytes.subspan(TRY(write(fd, bytes)));
   return {};
 }
 

@@ -23,6 +23,8 @@ Result<size_t> read(int fd, std::span<std::byte> to);
 Result<size_t> pread(int fd, std::span<std::byte> to, uint64_t offset);
 // Exactly to.size() bytes; a file that ends before is an error.
 Result<> pread_all(int fd, std::span<std::byte> to, uint64_t offset);
+// What fits now, at most bytes.size(); EAGAIN when nothing does and the description is nonblocking.
+Result<size_t> write(int fd, ByteView bytes);
 Result<> write_all(int fd, ByteView bytes);
 // pwrite(2) may write less than it was given, on a full disk for one: the rest is tried again, so that the error shows.
 Result<> pwrite_all(int fd, ByteView bytes, uint64_t offset);
@@ -35,7 +37,8 @@ Result<struct stat> lstat(const std::string& path);  // does not
 Result<struct stat> fstat(int fd);
 Result<> fsync(int fd);
 Result<> ftruncate(int fd, uint64_t size);
-// Gives the file `size` bytes that are on the disk, not a hole: a store through a mapping of it does not meet a full disk.
+// Gives the file `size` bytes that are on the disk, not a hole: a store through a mapping of it does not meet a full
+// disk.
 Result<> allocate(int fd, uint64_t size);
 
 Result<> mkdir(const std::string& path, mode_t mode);

@@ -1,14 +1,19 @@
 #include "sys/process.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "sys/call.h"
 
@@ -30,6 +35,14 @@ Result<ChildState> wait_child(bool block, bool stops) {
   int options = WEXITED | (block ? 0 : WNOHANG) | (stops ? WSTOPPED | WCONTINUED : 0);
   TRY(call("waitid", [&] { return ::waitid(P_ALL, 0, &found, options); }));
   return ChildState{found.si_pid, found.si_code, found.si_status};
+}
+
+Result<bool> has_child() {
+  siginfo_t found = {};
+  Result<long> any = call("waitid", [&] { return ::waitid(P_ALL, 0, &found, WEXITED | WNOHANG | WNOWAIT); });
+  if (any) return true;
+  if (any.error().os_errno() == ECHILD) return false;
+  return std::move(any).error();
 }
 
 Result<ChildState> wait_pid(pid_t pid) {
@@ -122,6 +135,65 @@ Error exec(const std::string& path, const std::vector<std::string>& arguments,
   envp.push_back(nullptr);
   ::execve(path.c_str(), argv.data(), envp.data());
   return os_error("execve");
+}
+
+std::vector<std::string> environment() {
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) variables.emplace_back(*variable);
+  return variables;
+}
+
+namespace {
+
+// Why a path cannot be executed, as far as it can be known without trying. A directory gives EACCES, as in execve.
+Result<> check_executable(const std::string& path) {
+  struct stat found;
+  TRY(call("execve", [&] { return ::stat(path.c_str(), &found); }));
+  if (!S_ISREG(found.st_mode)) return os_error("execve", EACCES);
+  TRY(call("execve", [&] { return ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS); }));
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) {
+    TRY(check_executable(name));
+    return name;
+  }
+  const char* path = ::getenv("PATH");
+  std::string_view rest = path != nullptr ? path : "/bin:/usr/bin";
+  int worst = ENOENT;
+  for (;;) {
+    std::string_view directory = rest.substr(0, rest.find(':'));
+    std::string candidate = std::string(directory) + (directory.empty() ? "" : "/") + name;
+    Result<> fits = name.empty() ? Result<>(os_error("execve", ENOENT)) : check_executable(candidate);
+    if (fits) return candidate;
+    if (fits.error().os_errno() == EACCES) worst = EACCES;
+    if (directory.size() == rest.size()) return os_error("execve", worst);
+    rest.remove_prefix(directory.size() + 1);
+  }
+}
+
+bool has_file_capabilities(const std::string& path) {
+  return ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
+}
+
+Result<> redirect_output(const std::string& path) {
+  int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+  UniqueFd file(static_cast<int>(TRY(call("open", [&] { return ::open(path.c_str(), flags, 0600); }).in(path))));
+  TRY(replace_stream(STDOUT_FILENO, file.get()));
+  return replace_stream(STDERR_FILENO, file.get());
+}
+
+Result<> redirect_input_to_nothing() {
+  UniqueFd nothing(static_cast<int>(TRY(call("open", [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); }))));
+  return replace_stream(STDIN_FILENO, nothing.get());
+}
+
+Result<> replace_stream(int stream, int fd) {
+  TRY(call("dup2", [&] { return ::dup2(fd, stream); }));
+  return {};
 }
 
 void close_all_but(std::vector<int> keep) {

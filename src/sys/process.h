@@ -33,6 +33,8 @@ struct ChildState {
 };
 // The next child that ended, and with `stops` one that stopped or went on. ECHILD: there is no child left.
 Result<ChildState> wait_child(bool block, bool stops);
+// Whether there is any child, living or dead.
+Result<bool> has_child();
 // The end of one child.
 Result<ChildState> wait_pid(pid_t pid);
 
@@ -66,6 +68,18 @@ Result<> limit_bounding_set(uint64_t keep);
 // Replaces this process. Returns only the failure. `path` is not searched for in PATH.
 Error exec(const std::string& path, const std::vector<std::string>& arguments,
            const std::vector<std::string>& environment);
+std::vector<std::string> environment();
+// PATH and the rest of what execvp(3) does: a name with a slash is taken as it is.
+Result<std::string> find_program(const std::string& name);
+// Whether exec of this file would give capabilities (setcap).
+bool has_file_capabilities(const std::string& path);
+// Standard output and error become the end of this file.
+Result<> redirect_output(const std::string& path);
+// Standard input becomes /dev/null.
+Result<> redirect_input_to_nothing();
+// One of 0, 1, 2 becomes a duplicate of `fd`.
+Result<> replace_stream(int stream, int fd);
+
 // Closes every descriptor but these; numbers below 0 in `keep` are passed over.
 void close_all_but(std::vector<int> keep);
 // Ends this process without atexit handlers: for a child that shares stdio buffers with its parent.

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <optional>
+#include <string>
 
 #include "base/result.h"
 #include "sys/fd.h"
@@ -14,6 +15,8 @@ namespace stint::sys {
 Result<sigset_t> block_signals();
 Result<> set_signal_mask(const sigset_t& mask);
 
+Result<> unblock_signals();
+
 // A nonblocking descriptor that yields the signals of `mask`, which must be blocked.
 Result<UniqueFd> signal_fd(const sigset_t& mask);
 struct TakenSignal {
@@ -23,6 +26,15 @@ struct TakenSignal {
 };
 // The next pending one; nothing when there is none.
 Result<std::optional<TakenSignal>> take_signal(int signal_fd);
+
+// Does to this process, or with `group` to all of its process group, what the signal does by default or as it was set
+// up, although it is blocked: returns when the process goes on after a stop, or at once if the signal does nothing (a
+// job-control stop in an orphaned group).
+Result<> suffer(int signal, bool group);
+
+// 15 or "USR1", "SIGUSR1", "RTMIN+3".
+Result<int> signal_number(const std::string& name);
+std::string signal_name(int signal);  // "SIGUSR1"
 
 // Whether the signal is ignored now.
 bool is_ignored(int signal);

@@ -1,0 +1,81 @@
+// stint run [--name N] [--every 10m] [--on-signal USR1] [--resume] [-d] -- PROGRAM ARGS...
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "job/launch.h"
+#include "job/state.h"
+#include "sys/process.h"
+#include "sys/signal.h"
+
+namespace stint::cli {
+namespace {
+
+struct RunOptions {
+  std::string name, every, on_signal;
+  bool resume = false, detached = false, plain = false, contained = false;
+  std::vector<std::string> arguments;
+};
+
+Result<job::SupervisorOptions> supervisor_options(const RunOptions& options) {
+  job::SupervisorOptions wanted;
+  if (!options.every.empty()) wanted.every_ms = TRY(parse_duration_ms(options.every).in("--every"));
+  if (!options.on_signal.empty()) {
+    std::string name = options.on_signal.substr(0, options.on_signal.find(':'));
+    std::string action = options.on_signal.substr(std::min(options.on_signal.size(), name.size() + 1));
+    wanted.signal = TRY(sys::signal_number(name).in("--on-signal"));
+    bool possible = wanted.signal != SIGKILL && wanted.signal != SIGSTOP && wanted.signal != SIGCHLD;
+    if (!possible) return usage(fmt::format("--on-signal: {} cannot be caught", options.on_signal));
+    if (!action.empty() && action != "stop") {
+      return usage(fmt::format("--on-signal {}: only ':stop' may follow the signal", options.on_signal));
+    }
+    wanted.signal_stops = action == "stop";
+  }
+  return wanted;
+}
+
+Result<int> run(const RunOptions& options) {
+  if (options.arguments.empty()) return usage("run: which program? stint run [OPTIONS] -- PROGRAM ARGUMENTS...");
+  if (options.plain && options.contained) return usage("run: --plain and --contained exclude each other");
+  job::LaunchPlan plan;
+  plan.arguments = options.arguments;
+  plan.supervisor = TRY(supervisor_options(options));
+  plan.detached = options.detached;
+  plan.contained = options.contained || (!options.plain && job::contained_by_default());
+  TRY(job::program_to_run(options.arguments[0]));  // Before there is anything to clean up.
+  bool named = !options.name.empty();
+  std::string name = options.name;
+  if (!named) name = job::name_for(options.arguments, TRY(sys::working_directory()), options.resume);
+  plan.claim = TRY(job::claim_job(name, !named && !options.resume));
+  std::string job_name = plan.claim.name;
+  int status = TRY(job::launch(std::move(plan)));
+  if (options.detached) fmt::print("{}\n", job_name);
+  return status;
+}
+
+}  // namespace
+
+int run_command(Arguments arguments) {
+  Parser parser("run", "Runs a program as a job that can be checkpointed. Its exit status is the program's own.");
+  RunOptions options;
+  parser.add_option("--name", options.name, "the job's name (else the program's, with a number if need be)");
+  parser.add_option("--every", options.every, "take a checkpoint after each such span: 30s, 10m, 2h");
+  parser.add_option("--on-signal", options.on_signal,
+                    "take a checkpoint on this signal instead of passing it on; SIGNAL:stop stops the job with it, and "
+                    "the exit status is 85");
+  parser.add_flag("--resume", options.resume, "take the job up from its newest checkpoint, if there is one");
+  parser.add_flag("-d,--detach", options.detached,
+                  "in the background: output goes to the job's log, its name to stdout");
+  parser.add_flag("--plain", options.plain, "in this system's namespaces, not in namespaces of its own");
+  parser.add_flag("--contained", options.contained, "in namespaces of its own, also for who needs none");
+  bool& json = parser.json();
+  parser.prefix_command();
+  if (std::optional<int> status = parser.read(arguments)) return *status;
+  options.arguments = parser.remaining();
+  if (!options.arguments.empty() && options.arguments[0] == "--") options.arguments.erase(options.arguments.begin());
+  Result<int> status = run(options);
+  if (status) return *status;
+  int shown = fail(status.error(), json);
+  return status.error().kind() == ErrorKind::kUsage ? shown : job::exit_status_of(status.error());
+}
+
+}  // namespace stint::cli

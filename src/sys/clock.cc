@@ -1,0 +1,15 @@
+#include "sys/clock.h"
+
+#include <time.h>
+
+namespace stint::sys {
+
+int64_t monotonic_ms() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+int64_t realtime_s() { return ::time(nullptr); }
+
+}  // namespace stint::sys

@@ -1,0 +1,11 @@
+// What time it is.
+#pragma once
+
+#include <cstdint>
+
+namespace stint::sys {
+
+int64_t monotonic_ms();  // goes on evenly, whatever happens to the calendar
+int64_t realtime_s();    // since 1970
+
+}  // namespace stint::sys
