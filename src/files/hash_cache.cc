@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "elf/elf.h"
 #include "files/content.h"
 #include "image/codec.h"
 #include "sys/file.h"
@@ -15,7 +16,8 @@
 namespace stint::files {
 namespace {
 
-constexpr uint64_t kVersion = 1;  // of the cache's file, and of what content's hash is computed over
+constexpr uint64_t kMostNotes = 1 << 20;  // real ones are below a page
+constexpr uint64_t kVersion = 1;          // of the cache's file, and of what content's hash is computed over
 
 struct StoredEntry {
   uint64_t device = 0, inode = 0, size = 0;
@@ -39,47 +41,20 @@ struct StoredCache {
   }
 };
 
-std::string build_id_note(ByteView notes, uint64_t align) {
-  while (notes.size() >= sizeof(Elf64_Nhdr)) {
-    Elf64_Nhdr note;
-    std::memcpy(&note, notes.data(), sizeof(note));
-    uint64_t name_end = sizeof(note) + note.n_namesz;
-    uint64_t start = (name_end + align - 1) / align * align;
-    uint64_t end = start + note.n_descsz;
-    if (end > notes.size()) return {};
-    if (note.n_type == NT_GNU_BUILD_ID &&
-        text_of(notes.subspan(sizeof(note), note.n_namesz)) == std::string_view("GNU", 4)) {
-      std::string hex;
-      for (std::byte byte : notes.subspan(start, note.n_descsz))
-        hex += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
-      return hex;
-    }
-    notes = notes.subspan(std::min<uint64_t>((end + align - 1) / align * align, notes.size()));
-  }
-  return {};
-}
-
-// The GNU build-id note of an ELF file; empty where there is none.
+// The GNU build-id of an ELF file; empty where there is none.
 Result<std::string> read_build_id(int fd, const struct stat& stat) {
-  Elf64_Ehdr header;
-  uint64_t size = static_cast<uint64_t>(stat.st_size);
-  if (size < sizeof(header)) return std::string();
-  TRY(sys::pread_all(fd, std::as_writable_bytes(std::span(&header, 1)), 0));
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(Elf64_Phdr))
-    return std::string();
-  std::vector<Elf64_Phdr> segments(header.e_phnum);
-  uint64_t table = segments.size() * sizeof(Elf64_Phdr);
-  if (header.e_phoff > size || table > size - header.e_phoff) return std::string();
-  TRY(sys::pread_all(fd, std::as_writable_bytes(std::span(segments)), header.e_phoff));
-  for (const Elf64_Phdr& segment : segments) {
-    if (segment.p_type != PT_NOTE || segment.p_filesz > 64 << 10) continue;
-    if (segment.p_offset > size || segment.p_filesz > size - segment.p_offset) continue;
-    Bytes notes(segment.p_filesz);
-    TRY(sys::pread_all(fd, notes, segment.p_offset));
-    std::string found = build_id_note(notes, segment.p_align == 8 ? 8 : 4);
-    if (!found.empty()) return found;
+  Bytes start(std::min<uint64_t>(static_cast<uint64_t>(stat.st_size), 16 << 10));
+  TRY(sys::pread_all(fd, start, 0));
+  Result<elf::Headers> headers = elf::parse_headers(start);
+  if (!headers.has_value()) return std::string();
+  elf::Notes notes;
+  for (const elf::ProgramHeader& segment : headers->segments) {
+    if (segment.type != PT_NOTE || segment.filesz > kMostNotes) continue;
+    Bytes content(segment.filesz);
+    content.resize(TRY(sys::pread(fd, content, segment.offset)));
+    elf::read_notes(content, segment.align, notes);
   }
-  return std::string();
+  return notes.build_id;
 }
 
 }  // namespace
