@@ -1,0 +1,205 @@
+#include "store/show.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <map>
+
+#include "image/fd_records.h"
+#include "image/file_records.h"
+#include "image/memory_records.h"
+#include "image/record_kinds.h"
+
+namespace stint::store {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using image::RecordType;
+
+// A table of text: the columns are as wide as what is in them.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> head, std::vector<bool> to_the_right) : right_(std::move(to_the_right)) {
+    rows_.push_back(std::move(head));
+  }
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  std::string text() const {
+    std::vector<size_t> width(right_.size(), 0);
+    for (const std::vector<std::string>& row : rows_)
+      for (size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+    std::string out;
+    for (const std::vector<std::string>& row : rows_) {
+      std::string line;
+      for (size_t i = 0; i < row.size(); ++i)
+        line += right_[i] ? fmt::format("{:>{}}  ", row[i], width[i]) : fmt::format("{:<{}}  ", row[i], width[i]);
+      line.erase(line.find_last_not_of(' ') + 1);
+      out += line + "\n";
+    }
+    return out;
+  }
+
+ private:
+  std::vector<bool> right_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+std::string kib(uint64_t bytes) { return fmt::format("{}", (bytes + 1023) / 1024); }
+
+std::string protection(const image::VmaRecord& vma) {
+  return fmt::format("{}{}{}{}", (vma.prot & PROT_READ) != 0 ? 'r' : '-', (vma.prot & PROT_WRITE) != 0 ? 'w' : '-',
+                     (vma.prot & PROT_EXEC) != 0 ? 'x' : '-', vma.shared ? 's' : 'p');
+}
+
+// Control characters in a file's name must not reach a terminal.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
+// All records of one type.
+template <class R>
+Result<std::vector<R>> all_of(const Reader& reader, RecordType type) {
+  std::vector<R> found;
+  for (const image::Record& record : reader.records())
+    if (record.type == type) found.push_back(TRY(image::decode<R>(record.payload)));
+  return found;
+}
+
+Result<Json> json_of(const image::Record& record) {
+  const image::RecordKind* kind = image::find_kind(static_cast<uint32_t>(record.type));
+  CHECK(kind != nullptr);  // The stream's decoder leaves no others.
+  Json json{{"type", kind->name}};
+  json.update(TRY(kind->to_json(record.payload)));
+  return json;
+}
+
+Result<Json> json_of_types(const Reader& reader, std::initializer_list<RecordType> types) {
+  Json list = Json::array();
+  for (const image::Record& record : reader.records())
+    if (std::find(types.begin(), types.end(), record.type) != types.end()) list.push_back(TRY(json_of(record)));
+  return list;
+}
+
+bool is_description(RecordType type) { return static_cast<uint32_t>(type) >= 32; }
+
+// What is behind a descriptor, in a few words: whatever of these its record has.
+std::string describe(const Json& description) {
+  std::string text;
+  for (const char* name : {"path", "what", "pipe", "socket", "peer", "count", "clock", "position", "shared_memory"}) {
+    auto found = description.find(name);
+    if (found == description.end()) continue;
+    std::string value = found->is_string() ? printable(found->get<std::string>()) : found->dump();
+    if (!value.empty()) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  }
+  return text;
+}
+
+// The records of open file descriptions, by their id.
+Result<std::map<uint64_t, Json>> descriptions(const Reader& reader) {
+  std::map<uint64_t, Json> by_id;
+  for (const image::Record& record : reader.records()) {
+    if (!is_description(record.type)) continue;
+    Json json = TRY(json_of(record));
+    by_id.emplace(json.at("description").at("id").get<uint64_t>(), std::move(json));
+  }
+  return by_id;
+}
+
+Json pages_json(const Reader& reader) {
+  struct Space {
+    uint64_t blocks = 0, bytes = 0, zero = 0, stored = 0;
+  };
+  std::map<uint64_t, Space> spaces;
+  for (const image::StoredBlock& block : reader.index().blocks) {
+    Space& space = spaces[block.space];
+    ++space.blocks;
+    space.stored += block.stored_size;
+    for (const image::StoredRun& run : block.runs) {
+      space.bytes += run.size;
+      if (block.storage == image::Storage::kZero) space.zero += run.size;
+    }
+  }
+  Json list = Json::array();
+  for (const auto& [number, space] : spaces)
+    list.push_back({{"space", number},
+                    {"blocks", space.blocks},
+                    {"bytes", space.bytes},
+                    {"zero_bytes", space.zero},
+                    {"stored_bytes", space.stored}});
+  return list;
+}
+
+}  // namespace
+
+Result<Json> show_json(const Reader& reader) {
+  Json records = Json::array();
+  for (const image::Record& record : reader.records()) records.push_back(TRY(json_of(record)));
+  return Json{{"checkpoint", reader.directory()}, {"records", std::move(records)}, {"pages", pages_json(reader)}};
+}
+
+Result<Json> memory_json(const Reader& reader) {
+  return json_of_types(reader, {RecordType::kVma, RecordType::kSharedMemory});
+}
+
+Result<std::string> memory_table(const Reader& reader) {
+  Table table({"START", "END", "PROT", "OBJECT", "SEGMENT", "MAPPED", "CHANGED", "SAVED"},
+              {true, true, false, false, false, true, true, true});
+  uint64_t mapped = 0, changed = 0, saved = 0;
+  std::vector<image::VmaRecord> vmas = TRY(all_of<image::VmaRecord>(reader, RecordType::kVma));
+  for (const image::VmaRecord& vma : vmas) {
+    uint64_t size = vma.end > vma.start ? vma.end - vma.start : 0;
+    table.add({fmt::format("{:x}", vma.start), fmt::format("{:x}", vma.end), protection(vma), printable(vma.name),
+               printable(vma.segment), kib(size), kib(vma.changed), kib(vma.saved)});
+    mapped += size;
+    changed += vma.changed;
+    saved += vma.saved;
+  }
+  table.add({"", "", "", fmt::format("{} mappings, KiB", vmas.size()), "", kib(mapped), kib(changed), kib(saved)});
+  return table.text();
+}
+
+Result<Json> files_json(const Reader& reader) {
+  return json_of_types(reader, {RecordType::kMappedFile, RecordType::kFileState});
+}
+
+Result<std::string> files_table(const Reader& reader) {
+  Table table({"USE", "SIZE", "CONTENT", "KNOWN BY", "PATH"}, {false, true, false, false, false});
+  for (const image::MappedFileRecord& file : TRY(all_of<image::MappedFileRecord>(reader, RecordType::kMappedFile)))
+    table.add({"mapped", fmt::format("{}", file.size), file.content_space != 0 ? "in the checkpoint" : "-",
+               file.build_id.empty() ? "content" : "build-id " + printable(file.build_id), printable(file.path)});
+  for (const image::FileStateRecord& file : TRY(all_of<image::FileStateRecord>(reader, RecordType::kFileState)))
+    table.add({file.written ? "written" : "read", fmt::format("{}", file.size),
+               file.content_space != 0 ? "in the checkpoint" : "-", file.content ? "content" : "size and times",
+               printable(file.path) + (file.unlinked ? " (unlinked)" : "")});
+  return table.text();
+}
+
+Result<Json> fds_json(const Reader& reader) {
+  std::map<uint64_t, Json> by_id = TRY(descriptions(reader));
+  Json list = Json::array();
+  for (const image::DescriptorRecord& record : TRY(all_of<image::DescriptorRecord>(reader, RecordType::kDescriptor))) {
+    Json json = image::to_json(record);
+    auto found = by_id.find(record.description);
+    if (found != by_id.end()) json["description"] = found->second;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+Result<std::string> fds_table(const Reader& reader) {
+  std::map<uint64_t, Json> by_id = TRY(descriptions(reader));
+  Table table({"PID", "FD", "KIND", "FLAGS", "BEHIND IT"}, {true, true, false, false, false});
+  for (const image::DescriptorRecord& record : TRY(all_of<image::DescriptorRecord>(reader, RecordType::kDescriptor))) {
+    auto found = by_id.find(record.description);
+    bool known = found != by_id.end();
+    std::string flags = known ? fmt::format("{:o}", found->second.at("description").at("flags").get<uint32_t>()) : "";
+    table.add({fmt::format("{}", record.pid), fmt::format("{}", record.fd),
+               known ? found->second.at("type").get<std::string>() : "",
+               flags + (record.close_on_exec ? " cloexec" : ""), known ? describe(found->second) : ""});
+  }
+  return table.text();
+}
+
+}  // namespace stint::store
