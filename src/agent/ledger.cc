@@ -371,6 +371,8 @@ void note_duplicate(int fd, int from) {
   note->flags = source == nullptr ? 0 : source->flags;
   const char* texts = (const char*)source + abi::kLedgerFixedSize;
   put_texts(&note->entry, texts, name_size, texts + name_size, directory_size);
+  bool rewritten = source != nullptr && load(&source->entry.kind) != abi::kLedgerOpened;
+  if (rewritten) note->entry.name_size = note->entry.directory_size = 0;
   note->fd = fd;
   note->dup_of = from;
   set_note(fd, note);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <random>
+
 #include "abi/runner.h"
 #include "files/agent_job.h"
 
@@ -181,6 +183,24 @@ TEST(AgentCalls, KeepsItsNotesWhenTheProgramIsKilled) {
   std::map<int, abi::LedgerDescriptor> descriptors = job.noted(outcome.pid).descriptors;
   ASSERT_EQ(descriptors.size(), 100u);
   for (const auto& [fd, descriptor] : descriptors) EXPECT_EQ(descriptor.name, "/dev/null") << fd;
+}
+
+TEST(AgentCalls, LeavesOnlyWholeNamesBehindWhereverAProgramIsCutOff) {
+  unsigned seed = std::random_device()();
+  std::mt19937 random(seed);
+  std::string longest = std::string(50, '/') + "dev/null";
+  for (int turn = 0; turn < 20; ++turn) {
+    AgentJob job;
+    std::string microseconds = fmt::format("{}", 1000 + random() % 20000);
+    Outcome outcome = job.run({job.program("agent_probe"), "cut-off", microseconds});
+    ASSERT_TRUE(WIFSIGNALED(outcome.status) && WTERMSIG(outcome.status) == SIGALRM) << outcome.err;
+    EXPECT_EQ(job.ledger().lost, 0u);
+    for (const auto& [fd, descriptor] : job.noted(outcome.pid).descriptors) {
+      bool whole =
+          descriptor.name.empty() || (descriptor.name.ends_with("/dev/null") && longest.ends_with(descriptor.name));
+      EXPECT_TRUE(whole) << "seed " << seed << " turn " << turn << " fd " << fd << ": " << descriptor.name;
+    }
+  }
 }
 
 TEST(AgentCalls, PublishesAreasThatAreThere) {

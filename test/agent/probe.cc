@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -103,6 +104,27 @@ void many(char** files) {
     int fd = open(name.c_str(), O_RDONLY);
     require(fd == 4 && close(fd) == 0, "open again");
   }
+}
+
+// Threads open files, each under names of its own, until the alarm clock ends the program, in the middle of whatever it
+// does.
+void cut_off(char** microseconds) {
+  itimerval alarm{{0, 0}, {0, atoi(microseconds[0])}};
+  require(setitimer(ITIMER_REAL, &alarm, nullptr) == 0, "setitimer");
+  std::vector<std::thread> all;
+  for (int number = 0; number < 4; ++number) {
+    all.emplace_back([number] {
+      for (unsigned i = 0;; ++i) {
+        std::string name = std::string(1 + i % 50, '/') + "dev/null";
+        int fd = open(name.c_str(), O_RDONLY);
+        int copy = dup(fd);
+        if (i % 3 != 0) close(fd);
+        if (copy > 300) close(copy);
+        if (number == 0 && fd > 200) dup2(0, fd);
+      }
+    });
+  }
+  for (std::thread& thread : all) thread.join();
 }
 
 void forked(char** files) {
@@ -227,6 +249,8 @@ int main(int argc, char** argv) {
     threads();
   else if (what == "many")
     many(rest);
+  else if (what == "cut-off")
+    cut_off(rest);
   else if (what == "fork")
     forked(rest);
   else if (what == "vfork")
