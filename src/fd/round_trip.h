@@ -26,11 +26,11 @@ class HeldFiles final : public FileRegistry, public SharedMemoryRegistry {
  public:
   Result<uint64_t> note(int fd, const struct stat& stat, std::string_view path, bool unlinked, bool written) override {
     names[stat.st_ino] = {std::string(path), unlinked, written};
-    held[stat.st_ino] = ::fcntl(fd, F_DUPFD_CLOEXEC, 500);
+    hold(held, fd, stat.st_ino, O_RDONLY);
     return stat.st_ino;
   }
   Result<uint64_t> note(int fd, const struct stat& stat, std::string_view) override {
-    memory[stat.st_ino] = ::fcntl(fd, F_DUPFD_CLOEXEC, 500);
+    hold(memory, fd, stat.st_ino, O_RDWR);
     return stat.st_ino;
   }
   ~HeldFiles() override {
@@ -43,6 +43,15 @@ class HeldFiles final : public FileRegistry, public SharedMemoryRegistry {
   };
   std::map<uint64_t, Name> names;
   std::map<uint64_t, int> held, memory;
+
+ private:
+  // A description of our own: with a duplicate of the program's, its locks would outlive it.
+  static void hold(std::map<uint64_t, int>& in, int fd, uint64_t inode, int flags) {
+    if (in.contains(inode)) return;
+    int opened = ::open(("/proc/self/fd/" + std::to_string(fd)).c_str(), flags | O_CLOEXEC);
+    in[inode] = ::fcntl(opened, F_DUPFD_CLOEXEC, 500);
+    ::close(opened);
+  }
 };
 
 // A forked program, stopped where `make` ends. Killed when it goes out of scope.

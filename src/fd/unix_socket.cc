@@ -65,6 +65,12 @@ Result<> record_options(int fd, UnixSocketRecord& record) {
 
 Result<> record_queue(const Facts& facts, UnixSocketRecord& record) {
   bool stream = record.type == SOCK_STREAM;
+  if (record.reset && !stream) {
+    // To look at the messages would take the error away.
+    if (TRY(sys::bytes_queued(facts.ours.get())) == 0) return {};
+    return refusal(facts, "its other end went, with unread data, while messages wait in it",
+                   "let them be received first");
+  }
   size_t total = 0;
   for (sys::PeekedMessage& message : TRY(sys::peek_messages(facts.ours.get()))) {
     if (message.carries_descriptors)

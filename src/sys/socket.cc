@@ -6,6 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -172,10 +173,12 @@ bool close_passed(msghdr& message) {
 Result<std::vector<PeekedMessage>> peek_from_offset(int fd) {
   bool stream = TRY(socket_option(fd, SO_TYPE)) == SOCK_STREAM;
   bool datagram = TRY(socket_option(fd, SO_TYPE)) == SOCK_DGRAM;
+  // An error that waits behind the bytes of a stream (ECONNRESET) goes to whoever reads beyond them.
+  size_t left = stream ? static_cast<size_t>(TRY(bytes_queued(fd))) : 1;
   std::vector<PeekedMessage> messages;
   Bytes piece(kPiece);
   bool goes_on = false;
-  for (;;) {
+  while (left > 0) {
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(253 * sizeof(int)) + 256> control;
     iovec vector{.iov_base = piece.data(), .iov_len = piece.size()};
     msghdr message{};
@@ -194,7 +197,9 @@ Result<std::vector<PeekedMessage>> peek_from_offset(int fd) {
     messages.back().carries_descriptors |= passed;
     // A message that did not fit shows its rest next.
     goes_on = !stream && (message.msg_flags & MSG_TRUNC) != 0;
+    if (stream) left -= std::min(left, size);
   }
+  return messages;
 }
 
 }  // namespace

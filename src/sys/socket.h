@@ -48,7 +48,8 @@ struct PeekedMessage {
   bool carries_descriptors = false;  // SCM_RIGHTS
 };
 // All that waits in a unix socket, left where it is: SO_PEEK_OFF goes from message to message. A stream gives its
-// pieces. An empty datagram shows only the first time.
+// pieces. An empty datagram shows only the first time. Other than of a stream, an error that waits in the socket is taken
+// away: look (poll) before.
 Result<std::vector<PeekedMessage>> peek_messages(int fd);
 // All that waits in a stream socket of any family.
 Result<Bytes> peek_stream(int fd);

@@ -1,0 +1,121 @@
+// What is not kept is refused, and the refusal names the descriptor, what it is, and what can be done.
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+#include "fd/round_trip.h"
+
+namespace stint::fd {
+namespace {
+
+std::vector<std::string> refusals_of(const std::function<bool()>& make) {
+  StoppedProgram program(make);
+  EXPECT_TRUE(program.stopped());
+  Result<std::vector<Facts>> facts = look(Pid{program.pid()}, JobPid{3});
+  if (!facts.has_value()) return {facts.error().text()};
+  std::vector<std::vector<Facts>> processes;
+  processes.push_back(std::move(*facts));
+  std::vector<std::string> texts;
+  for (const Error& error : refusals(processes, {}, 0)) {
+    EXPECT_EQ(error.kind(), ErrorKind::kRefused) << error.text();
+    texts.push_back(error.text());
+  }
+  return texts;
+}
+
+TEST(Refused, EveryOneIsNamedWithItsRemedy) {
+  std::vector<std::string> texts = refusals_of([] {
+    return ::inotify_init1(0) == 0 && ::socket(AF_INET, SOCK_STREAM, 0) == 1 &&
+           ::socket(AF_INET6, SOCK_DGRAM, 0) == 2 && ::socket(AF_NETLINK, SOCK_RAW, 0) == 3 &&
+           ::syscall(SYS_pidfd_open, ::getpid(), 0) == 4 && ::open("/proc/self/ns/net", O_RDONLY) == 5 &&
+           ::open("/dev/null", O_RDONLY) == 6;
+  });
+  ASSERT_EQ(texts.size(), 6u) << testing::PrintToString(texts);
+  const char* words[] = {"inotify", "TCP", "UDP", "netlink", "pidfd", "namespace"};
+  for (const char* word : words) {
+    EXPECT_THAT(texts, testing::Contains(testing::AllOf(testing::HasSubstr(word), testing::HasSubstr("; close"))));
+  }
+  for (int fd = 0; fd < 6; ++fd)
+    EXPECT_THAT(texts, testing::Contains(testing::HasSubstr(": fd " + std::to_string(fd) + " (")));
+}
+
+TEST(Refused, AWatchOfWhatTheJobNoLongerHas) {
+  std::vector<std::string> texts = refusals_of([] {
+    int ends[2];
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::epoll_create1(0) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return false;
+    if (::epoll_ctl(0, EPOLL_CTL_ADD, ends[1], &event) != 0) return false;
+    // In flight, in the queue of its own peer, it lives on.
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    char byte = 'x';
+    iovec vector{&byte, 1};
+    msghdr message{};
+    message.msg_iov = &vector, message.msg_iovlen = 1, message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET, header->cmsg_type = SCM_RIGHTS, header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &ends[1], sizeof(int));
+    return ::sendmsg(ends[1], &message, 0) == 1 && ::close(ends[1]) == 0;
+  });
+  EXPECT_THAT(texts, testing::Contains(testing::HasSubstr("watches what was once fd 2")));
+}
+
+TEST(Refused, ADescriptorThatOnlyNamesADevice) {
+  EXPECT_THAT(refusals_of([] { return ::open("/dev/kmsg", O_RDONLY | O_NONBLOCK) == 0; }),
+              testing::Each(testing::HasSubstr("this device may hold state")));
+}
+
+TEST(Look, TakesTenThousandDescriptors) {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  int count = static_cast<int>(std::min<rlim_t>(limit.rlim_max - 200, 10000));
+  StoppedProgram program([&] {
+    rlimit most = limit;
+    most.rlim_cur = most.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &most) != 0 || ::open("/dev/null", O_RDONLY) != 0) return false;
+    for (int i = 1; i < count; ++i)
+      if (::dup(0) != i) return false;
+    return true;
+  });
+  ASSERT_TRUE(program.stopped());
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  Result<std::vector<Facts>> facts = look(Pid{program.pid()}, JobPid{3});
+  ASSERT_TRUE(facts.has_value()) << facts.error().text();
+  EXPECT_EQ(facts->size(), static_cast<size_t>(count));
+  std::vector<std::vector<Facts>> processes;
+  processes.push_back(std::move(*facts));
+  Trip trip;
+  CaptureContext context{.sink = trip.stream, .files = trip.files, .shared_memory = trip.files};
+  ASSERT_TRUE(capture_descriptors(processes, context).has_value());
+  RecordProperty(
+      "milliseconds",
+      static_cast<int>(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count()));
+  // One description, and a descriptor record for each.
+  EXPECT_EQ(trip.stream.records().size(), static_cast<size_t>(count) + 1);
+}
+
+TEST(Kinds, AreDescribedInTheDocumentation) {
+  std::ifstream file(STINT_SOURCE_DIR "/doc/what-survives.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  std::string begin = "<!-- kinds:begin -->\n", end = "<!-- kinds:end -->";
+  size_t from = text.str().find(begin), to = text.str().find(end);
+  ASSERT_NE(from, std::string::npos);
+  ASSERT_NE(to, std::string::npos);
+  from += begin.size();
+  EXPECT_EQ(text.str().substr(from, to - from), describe_kinds_markdown())
+      << "put into doc/what-survives.md what describe_kinds_markdown() says";
+}
+
+}  // namespace
+}  // namespace stint::fd
