@@ -46,6 +46,17 @@ def cut_run(stage, program, size, limit, uncut, natural, random):
     return verdict.fail(f"the program ended before its first cut in each of {TRIES} runs: a longer input is needed")
 
 
+def uncut_run(stage, program, size, limit, uncut):
+    """Runs the program under stint from start to end: what differs then is not a matter of checkpoints."""
+    run = Run(stage, program, size, limit)
+    began = time.monotonic()
+    run.start([str(stage.stint), "run", "--name", program.name, "--", *run.argv])
+    found = run.outputs(run.finish())
+    problems = outputs.differences(uncut, found) + leftovers(2)
+    verdict = Verdict(not problems, time.monotonic() - began, problems=problems)
+    return verdict.fail(*run.last_messages()) if problems else verdict
+
+
 def _one_attempt(run, natural, random):
     """One run with up to two cuts. It passes when every step went as it should; outputs are not yet looked at."""
     verdict = Verdict(True)
