@@ -1,5 +1,5 @@
-# The agent libraries: freestanding, built apart from everything else (no sanitizer, no C library), checked after linking, and
-# embedded into the stint binary. See src/agent/.
+# The agent libraries: freestanding, built apart from everything else (no sanitizer, no C library), checked after
+# linking, and embedded into the stint binary. See src/agent/.
 set(AGENT_COMPILE -O2 -std=gnu++23 -fPIC -ffreestanding -fno-builtin -fno-exceptions -fno-rtti -fno-stack-protector
   -fno-threadsafe-statics -fno-tree-loop-distribute-patterns -fvisibility=hidden -fno-sanitize=all -fno-lto
   -fasynchronous-unwind-tables -mgeneral-regs-only -U_FORTIFY_SOURCE -Wall -Wextra -Werror=return-type

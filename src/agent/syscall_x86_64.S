@@ -1,9 +1,9 @@
-// long stint_system_call(long nr, long a, long b, long c, long d, long e, long f): one system call, and the kernel's answer
-// as it is (-errno for a failure). The program's errno is not ours to touch.
+// long stint_system_call(long nr, long a, long b, long c, long d, long e, long f): one system call, and the kernel's
+// answer as it is (-errno for a failure). The program's errno is not ours to touch.
 //
-// vfork and clone, interposed without a frame of our own, since both return twice on the caller's stack: they leave a mark
-// and jump to the real one. From the mark on, whoever takes a note asks for its pid first (agent/ledger.cc), because
-// a child that shares its parent's memory must not write into its parent's notes.
+// vfork and clone, interposed without a frame of our own, since both return twice on the caller's stack: they leave a
+// mark and jump to the real one. From the mark on, whoever takes a note asks for its pid first (agent/ledger.cc),
+// because a child that shares its parent's memory must not write into its parent's notes.
     .text
     .globl stint_system_call
     .hidden stint_system_call
