@@ -34,6 +34,8 @@ constexpr Refused kByLink[] = {
     {"anon_inode:[fscontext]", "a mount in the making cannot be made again", kClose},
     {"anon_inode:dma-buf", "device buffers cannot be made again", kClose},
     {"/dmabuf:", "device buffers cannot be made again", kClose},
+    {"/dev/ptmx", "the master of a pseudoterminal cannot be made again yet", "run it outside of the job"},
+    {"/dev/pts/ptmx", "the master of a pseudoterminal cannot be made again yet", "run it outside of the job"},
     {"/secretmem", "secret memory cannot be read by anybody else", "run it without memfd_secret"},
     {"net:[", "a namespace lives as long as somebody uses it", kClose},
     {"mnt:[", "a namespace lives as long as somebody uses it", kClose},

@@ -41,23 +41,14 @@ struct Wanted {
 };
 
 // Every record of a kind begins with its Description.
-struct DescriptionFirst {
-  Description description;
-  template <class A>
-  void fields(A& a) {
-    a("description", description);
-  }
-};
-
 Result<Description> description_in(const Record& record, const Kind& kind) {
-  DescriptionFirst first;
-  image::Encoder empty;
-  size_t size = image::encode(first).size();
-  if (record.payload.size() < size) return damaged(std::string(kind.name) + " record is cut short");
-  image::Decoder decoder(ByteView(record.payload).first(size));
-  first.fields(decoder);
+  if (record.payload.size() < Description::kEncodedSize)
+    return damaged(std::string(kind.name) + " record is cut short");
+  Description description;
+  image::Decoder decoder(ByteView(record.payload).first(Description::kEncodedSize));
+  description.fields(decoder);
   TRY(decoder.finish().in(kind.name));
-  return first.description;
+  return description;
 }
 
 Result<std::vector<Wanted>> wanted_by(const std::vector<DescriptorRecord>& descriptors, const image::Source& source,

@@ -100,6 +100,7 @@ struct Trip {
     processes.push_back(TRY(look(Pid{pid}, JobPid{pid})));
     CaptureContext context{.sink = stream, .files = files, .shared_memory = files};
     context.outside_streams = outside_streams;
+    context.job_number = [](int number) { return number == ::getpid() ? number : 0; };
     return capture_descriptors(processes, context);
   }
 

@@ -13,6 +13,7 @@ struct Description {
   int32_t owner = 0;    // F_GETOWN_EX, as the job numbers processes; 0 for none
   int32_t owner_type = 0;
   int32_t signal = 0;   // F_GETSIG
+  static constexpr size_t kEncodedSize = 24;
   template <class A>
   void fields(A& a) {
     a("id", id), a("flags", flags), a("owner", owner), a("owner_type", owner_type), a("signal", signal);
