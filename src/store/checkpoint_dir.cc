@@ -111,8 +111,15 @@ Result<> PartialCheckpoint::publish(ByteView records, const Manifest& manifest, 
     TRY(told(sys::fsync(directory_.get()), partial_));
   }
   TRY(told(sys::rename_to_new(partial_, final_), final_));
+  if (durable) {
+    Result<> kept = told(sys::fsync(parent_.get()), checkpoints_);
+    if (!kept.has_value()) {
+      // The name may not outlast a power failure: no name at all is the better answer.
+      TRY(sys::rename(final_, partial_));
+      return kept;
+    }
+  }
   unfinished_ = false;
-  if (durable) TRY(told(sys::fsync(parent_.get()), checkpoints_));
   return {};
 }
 

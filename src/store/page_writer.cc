@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
+#include "store/checkpoint_dir.h"
 #include "sys/file.h"
 
 namespace stint::store {
@@ -61,7 +63,7 @@ Split take_out_zero_pages(const std::vector<PageRun>& runs, std::byte* buffer) {
 }  // namespace
 
 PageWriter::PageWriter(int pages, std::string path, Compression compression, unsigned threads)
-    : pages_(pages), path_(std::move(path)), compression_(compression), most_threads_(std::max(1u, threads)) {}
+    : pages_(pages), path_(std::move(path)), compression_(compression), most_threads_(threads) {}
 
 PageWriter::~PageWriter() {
   {
@@ -82,12 +84,28 @@ Result<> PageWriter::put(std::vector<PageRun> runs, std::unique_ptr<image::PageB
   CHECK(size <= buffer->size());
   TRY(state());
   if (runs.empty()) return {};
-  std::lock_guard lock(mutex_);
-  queue_.push_back({std::move(runs), std::move(buffer)});
-  ++unfinished_;
-  if (idle_ < queue_.size() && threads_.size() < most_threads_) threads_.emplace_back([this] { work(); });
-  arrived_.notify_one();
-  return {};
+  Job job{std::move(runs), std::move(buffer)};
+  {
+    std::lock_guard lock(mutex_);
+    if (idle_ <= queue_.size() && threads_.size() < most_threads_) start_thread();
+    if (!threads_.empty()) {
+      queue_.push_back(std::move(job));
+      ++unfinished_;
+      arrived_.notify_one();
+      return {};
+    }
+  }
+  Compressor compressor(compression_);
+  if (Result<> written = write(std::move(job), compressor); !written.has_value()) fail(std::move(written).error());
+  return state();
+}
+
+void PageWriter::start_thread() {
+  try {
+    threads_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // RLIMIT_NPROC, or a cgroup's limit: those that are there must do.
+  }
 }
 
 Result<> PageWriter::state() const {
@@ -154,7 +172,7 @@ uint64_t PageWriter::reserve(Storage storage, uint64_t size) {
 
 void PageWriter::fail(Error error) {
   std::lock_guard lock(mutex_);
-  if (!failure_) failure_ = std::move(error).in(path_);
+  if (!failure_) failure_ = writing_error(std::move(error), path_);
 }
 
 }  // namespace stint::store

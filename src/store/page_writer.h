@@ -21,7 +21,8 @@ namespace stint::store {
 
 class PageWriter {
  public:
-  // Writes to `pages` (which stays the caller's, and is called `path` in errors) on at most `threads` threads.
+  // Writes to `pages` (which stays the caller's, and is called `path` in errors) on at most `threads` threads; with
+  // none, or where the kernel refuses threads, put() does the work itself.
   PageWriter(int pages, std::string path, Compression compression, unsigned threads);
   // Waits for the block that each thread is at; what is queued is dropped.
   ~PageWriter();
@@ -38,6 +39,7 @@ class PageWriter {
     std::vector<image::PageRun> runs;
     std::unique_ptr<image::PageBuffer> buffer;
   };
+  void start_thread();  // with mutex_ held
   void work();
   Result<> write(Job job, Compressor& compressor);
   uint64_t reserve(image::Storage storage, uint64_t size);

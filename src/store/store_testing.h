@@ -69,7 +69,9 @@ inline Result<> put_content(image::Sink& sink, const Content& content) {
 inline Result<std::string> try_write_checkpoint(const std::string& checkpoints, const Content& content,
                                                 const WriteOptions& options) {
   std::unique_ptr<Writer> writer = TRY(Writer::create(checkpoints, options));
-  TRY(writer->put({.type = image::RecordType::kSignalfd, .payload = image::encode(image::SignalfdRecord{.mask = 5})}));
+  image::SignalfdRecord signals;
+  signals.mask = 5;
+  TRY(writer->put({.type = image::RecordType::kSignalfd, .payload = image::encode(signals)}));
   TRY(put_content(*writer, content));
   TRY(writer->commit());
   return writer->path();

@@ -12,32 +12,31 @@ namespace stint::fault {
 namespace {
 
 struct Plan {
-  long fail_at = 0;  // counted from 1; 0 for never
-  int os_errno = 0;  // 0: SIGKILL ourselves
+  std::atomic<long> fail_at = 0;  // counted from 1; 0 for never
+  std::atomic<int> os_errno = 0;  // 0: SIGKILL ourselves
   const char* count_file = nullptr;
-  bool active = false;
+  std::atomic<bool> active = false;
+
+  Plan();
 };
 
 std::atomic<long> calls{0};
 
 void write_count();
 
-Plan read_plan() {
-  Plan plan;
-  plan.count_file = getenv("STINT_FAULT_COUNT");
+Plan::Plan() : count_file(getenv("STINT_FAULT_COUNT")) {
   if (const char* text = getenv("STINT_FAULT")) {
     char* rest = nullptr;
-    plan.fail_at = strtol(text, &rest, 10);
-    if (*rest == ':' && strcmp(rest + 1, "kill") != 0) plan.os_errno = atoi(rest + 1);
+    fail_at = strtol(text, &rest, 10);
+    if (*rest == ':' && strcmp(rest + 1, "kill") != 0) os_errno = atoi(rest + 1);
   }
-  plan.active = plan.fail_at > 0 || plan.count_file != nullptr;
-  if (plan.count_file != nullptr) atexit(write_count);
-  return plan;
+  active = fail_at > 0 || count_file != nullptr;
+  if (count_file != nullptr) atexit(write_count);
 }
 
-const Plan& plan() {
-  static const Plan read_once = read_plan();
-  return read_once;
+Plan& plan() {
+  static Plan only;
+  return only;
 }
 
 void write_count() {
@@ -50,11 +49,26 @@ void write_count() {
 }  // namespace
 
 int take(const char*) {
-  const Plan& now = plan();
+  Plan& now = plan();
   if (!now.active) return 0;
   if (calls.fetch_add(1) + 1 != now.fail_at) return 0;
   if (now.os_errno == 0) kill(getpid(), SIGKILL);
   return now.os_errno;
 }
+
+Injection::Injection(long fail_at, int os_errno) {
+  Plan& now = plan();
+  fault::calls = 0;
+  now.os_errno = os_errno;
+  now.fail_at = fail_at;
+  now.active = true;
+}
+
+Injection::~Injection() {
+  plan().active = false;
+  plan().fail_at = 0;
+}
+
+long Injection::calls() const { return fault::calls.load(); }
 
 }  // namespace stint::fault

@@ -8,4 +8,15 @@ namespace stint::fault {
 // The errno to fail with, or 0 for going on.
 int take(const char* call_name);
 
+// The same for a test within its own process: while it lives, the calls are counted from 1 and the Nth fails.
+class Injection {
+ public:
+  // fail_at 0: only counts.
+  Injection(long fail_at, int os_errno);
+  ~Injection();
+  Injection(const Injection&) = delete;
+  Injection& operator=(const Injection&) = delete;
+  long calls() const;
+};
+
 }  // namespace stint::fault

@@ -139,6 +139,7 @@ Result<> make_directories(const std::string& path, mode_t mode) {
     // A directory that is there may lie on a read-only file system, or where we may not write.
     if (!made.has_value()) {
       Result<struct stat> there = stat(upto);
+      if (!there.has_value() && made.error().os_errno() == EEXIST) return std::move(there).error();
       if (!there.has_value()) return made;
       if (!S_ISDIR(there->st_mode)) return os_error("mkdir", ENOTDIR).in(upto);
     }
