@@ -3,6 +3,9 @@
 #include <elf.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+
 #include "image/fd_records.h"
 #include "image/record_kinds.h"
 
@@ -127,6 +130,30 @@ TEST(Stream, RefusesRecordsThatWereExchanged) {
   ASSERT_EQ(a.size(), b.size());
   std::copy_n(b.begin() + 24, 25, a.begin() + 24);  // The frame of b is sound by itself.
   EXPECT_EQ(refusal(a).kind(), ErrorKind::kDamaged);
+}
+
+// The bytes of the block of hexadecimal numbers in doc/image-format.md.
+Bytes documented_example() {
+  std::ifstream page(STINT_SOURCE_DIR "/doc/image-format.md");
+  Bytes bytes;
+  bool inside = false;
+  for (std::string line; std::getline(page, line);) {
+    if (line.starts_with("```"))
+      inside = line == "```hex";
+    else if (inside) {
+      std::istringstream numbers(line.substr(4));
+      for (unsigned byte = 0; numbers >> std::hex >> byte;) bytes.push_back(static_cast<std::byte>(byte));
+    }
+  }
+  return bytes;
+}
+
+TEST(Stream, IsWrittenAsTheDocumentShows) {
+  EventfdRecord eventfd;
+  eventfd.description.id = 7;
+  eventfd.description.flags = 2;
+  eventfd.count = 3;
+  EXPECT_EQ(documented_example(), stream_of({.type = RecordType::kEventfd, .payload = encode(eventfd)}));
 }
 
 TEST(RecordKinds, HaveNumbersAndNamesOfTheirOwn) {
