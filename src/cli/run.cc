@@ -41,7 +41,6 @@ Result<int> run(const RunOptions& options) {
   plan.supervisor = TRY(supervisor_options(options));
   plan.detached = options.detached;
   plan.contained = options.contained || (!options.plain && job::contained_by_default());
-  TRY(job::program_to_run(options.arguments[0]));  // Before there is anything to clean up.
   bool named = !options.name.empty();
   std::string name = options.name;
   if (!named) name = job::name_for(options.arguments, TRY(sys::working_directory()), options.resume);
@@ -50,6 +49,16 @@ Result<int> run(const RunOptions& options) {
   int status = TRY(job::launch(std::move(plan)));
   if (options.detached) fmt::print("{}\n", job_name);
   return status;
+}
+
+// What follows the options is the program's. If it looks like an option and no "--" stands before it, it is a mistake.
+std::optional<std::string> unknown_flag(std::vector<std::string>& rest) {
+  if (rest.empty()) return std::nullopt;
+  if (rest[0] == "--") {
+    rest.erase(rest.begin());
+    return std::nullopt;
+  }
+  return rest[0].starts_with("-") ? std::optional(rest[0]) : std::nullopt;
 }
 
 }  // namespace
@@ -71,11 +80,20 @@ int run_command(Arguments arguments) {
   parser.prefix_command();
   if (std::optional<int> status = parser.read(arguments)) return *status;
   options.arguments = parser.remaining();
-  if (!options.arguments.empty() && options.arguments[0] == "--") options.arguments.erase(options.arguments.begin());
+  if (std::optional<std::string> flag = unknown_flag(options.arguments)) {
+    return fail(usage(fmt::format("run: {}: no such option (`stint run --help` lists them)", *flag)), json);
+  }
+  if (!options.arguments.empty()) {
+    Result<std::string> program = job::program_to_run(options.arguments[0]);
+    if (!program) {
+      fail(program.error(), json);
+      return job::exit_status_of(program.error());
+    }
+  }
   Result<int> status = run(options);
   if (status) return *status;
   int shown = fail(status.error(), json);
-  return status.error().kind() == ErrorKind::kUsage ? shown : job::exit_status_of(status.error());
+  return status.error().kind() == ErrorKind::kUsage ? shown : job::kOurFailure;
 }
 
 }  // namespace stint::cli

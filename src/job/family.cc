@@ -270,7 +270,10 @@ Result<Family> start_family(const FamilyPlan& plan) {
   start.socket.reset();  // Or we would never see that the others are gone.
   family.master = std::move(start.master);
   TRY(meet(family));
-  family.root_pidfd = TRY(sys::pidfd_open(family.root.number));
+  Result<sys::UniqueFd> root = sys::pidfd_open(family.root.number);
+  // A quick program may have ended and been reaped by now; its report is on its way.
+  if (!root && root.error().os_errno() != ESRCH) return std::move(root).error();
+  if (root) family.root_pidfd = *std::move(root);
   return family;
 }
 

@@ -52,7 +52,7 @@ struct Family {
   Pid init;  // 0 in a plain job
   Pid stand_in, root;
   JobPid job_stand_in, job_root;
-  sys::UniqueFd root_pidfd;
+  sys::UniqueFd root_pidfd;  // not valid when the root has ended already
   sys::UniqueFd socket;            // reports come from here: job/report.h
   sys::UniqueFd master;            // of the job's terminal; not valid when it has none
   std::vector<std::string> notes;  // said once to the user: "the job sees the /proc of ..."

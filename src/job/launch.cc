@@ -49,8 +49,8 @@ Result<std::vector<std::string>> job_environment(const std::string& directory) {
 
 Result<> fill_in(Job& job, const Family& family) {
   job.supervisor = TRY(member(Pid{sys::own_pid()}, JobPid{}));
-  if (family.init.number != 0) job.init = TRY(member(family.init, JobPid{1}));
-  // Those two may have ended by now, if the program was quick: then there is no start time, and none is alive.
+  // These may have ended by now, if the program was quick: then there is no start time, and none is alive.
+  if (Result<Member> found = member(family.init, JobPid{1}); found && family.init.number != 0) job.init = *found;
   if (Result<Member> found = member(family.stand_in, family.job_stand_in)) job.stand_in = *found;
   if (Result<Member> found = member(family.root, family.job_root)) job.root = *found;
   job.root.pid = family.root;

@@ -27,6 +27,8 @@ class StandIn {
     sys::close_all_but({place_.socket.get(), place_.master.get(), place_.slave.get(), signals_.get()});
     // One round before the first wait: a child may have ended before there was a descriptor to tell.
     while (TRY(reap())) TRY(wait());
+    // What the last of them wrote is still in the terminal.
+    while (!place_.socket.valid() && drain_terminal()) continue;
     return {};
   }
 
@@ -101,12 +103,14 @@ class StandIn {
     if (log) log_ = *std::move(log);
   }
 
-  // A terminal that nobody reads would fill up and stop the job.
-  void drain_terminal() {
+  // A terminal that nobody reads would fill up and stop the job. False when there was nothing.
+  bool drain_terminal() {
+    if (!place_.master.valid()) return false;
     std::array<std::byte, 4096> buffer;
     Result<size_t> size = sys::read(place_.master.get(), buffer);
-    if (!size || *size == 0 || !log_.valid()) return;
-    if (!sys::write_all(log_.get(), {buffer.data(), *size})) log_.reset();
+    if (!size || *size == 0) return false;
+    if (log_.valid() && !sys::write_all(log_.get(), {buffer.data(), *size})) log_.reset();
+    return true;
   }
 
   StandInPlace place_;

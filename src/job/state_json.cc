@@ -126,7 +126,9 @@ Result<Job> read_job(const std::string& directory) {
   job.stand_in = member_in(json, "stand_in");
   job.root = member_in(json, "root");
   Json streams = json.value("streams", Json::array());
-  for (size_t i = 0; i < job.streams.size() && i < streams.size(); ++i) job.streams[i] = stream_in(streams[i]);
+  for (size_t i = 0; streams.is_array() && i < job.streams.size() && i < streams.size(); ++i) {
+    job.streams[i] = stream_in(streams[i]);
+  }
   job.terminal_device = number<uint64_t>(json, "terminal_device");
   job.agent_hash = string(json, "agent_hash");
   return job;

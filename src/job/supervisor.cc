@@ -155,6 +155,7 @@ class Supervisor {
   // What the terminal sends, it sends to all of the foreground group; what a process sends, it meant for the program.
   Result<> pass_on(const sys::TakenSignal& taken) {
     if (taken.code == SI_KERNEL) return signal_group(taken.number);
+    if (!family_.root_pidfd.valid()) return {};
     Result<> sent = sys::pidfd_signal(family_.root_pidfd.get(), taken.number);
     if (!sent && sent.error().os_errno() != ESRCH) return sent;
     return {};
