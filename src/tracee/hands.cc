@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proc/maps.h"
+#include "sys/procfs.h"
 #include "tracee/memory.h"
 #include "tracee/sigframe.h"
 
@@ -24,6 +26,8 @@ static_assert(kSigframeOffset + 12288 <= Hands::kWorkSize);
 // The signals that do nothing by default. A stop for one of them tells us that a table is done; without a tracer it is
 // ignored, or at worst handled once too often.
 constexpr int kReportSignals[] = {SIGURG, SIGWINCH, SIGCHLD};
+// Shared, so that it never merges with a mapping of the program's beside it.
+constexpr uint64_t kAreaMapFlags = MAP_SHARED | MAP_ANONYMOUS;
 constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
 
 Error vanished(Pid thread) { return failed(fmt::format("thread {} has ended", thread.number)); }
@@ -48,21 +52,38 @@ Bytes area_code_page() {
   return page;
 }
 
+Result<Range> find_left_area(Pid process) {
+  std::string text = TRY(sys::read_proc(process, "maps"));
+  for (const proc::Vma& vma : TRY(proc::parse_maps(text))) {
+    if (!vma.shared || !vma.exec || vma.path != "/dev/zero") continue;
+    char magic[sizeof(kAreaMagic)];
+    Result<size_t> got = sys::read_memory(process, vma.range.start, magic, sizeof(magic));
+    if (got.has_value() && *got == sizeof(magic) && std::memcmp(magic, kAreaMagic, sizeof(magic)) == 0)
+      return vma.range;
+  }
+  return Range{};
+}
+
 Hands Hands::in_area(StoppedProcess& process, Area area) {
   CHECK(area.size >= kWorkSize);
-  return Hands(process, area, false);
+  return Hands(process, area, {});
 }
 
 Result<Hands> Hands::map_area(StoppedProcess& process) {
   uint64_t size = area_size(process.threads().size());
   Call map{SYS_mmap,
-           {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, ~uint64_t{0}, 0}};
+           {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, kAreaMapFlags, ~uint64_t{0}, 0}};
   int64_t start = TRY(inject_call(process, process.leader(), map).in("map an area for the table-runner"));
   if (start < 0) return os_error("map an area for the table-runner: mmap", static_cast<int>(-start));
   uint64_t address = static_cast<uint64_t>(start);
   Bytes code = area_code_page();
   TRY(poke(process.pid(), address, code.data(), code.size()));
-  return Hands(process, {address + kAreaRunnerOffset, address + kAreaDataOffset, size - kAreaDataOffset}, true);
+  return adopt_area(process, {address, address + size});
+}
+
+Hands Hands::adopt_area(StoppedProcess& process, Range mapped) {
+  Area area{mapped.start + kAreaRunnerOffset, mapped.start + kAreaDataOffset, mapped.size() - kAreaDataOffset};
+  return Hands(process, area, mapped);
 }
 
 Hands::Hands(Hands&& other) noexcept
@@ -73,8 +94,8 @@ Hands::Hands(Hands&& other) noexcept
       slots_used_(other.slots_used_) {}
 
 Hands::~Hands() {
-  if (process_ == nullptr || !mapped_ || keep_ || process_->threads().empty()) return;
-  Call unmap{SYS_munmap, {area_.start - kAreaDataOffset, area_.size + kAreaDataOffset}};
+  if (process_ == nullptr || mapped_.empty() || keep_ || process_->threads().empty()) return;
+  Call unmap{SYS_munmap, {mapped_.start, mapped_.size()}};
   (void)inject_call(*process_, process_->leader(), unmap);  // It fails only if the process is gone.
 }
 

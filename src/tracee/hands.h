@@ -40,8 +40,10 @@ class Hands {
 
   // Uses memory that the agent lends (or that a husk has set up).
   static Hands in_area(StoppedProcess& process, Area area);
-  // Maps an area into the process, by one injected call.
+  // Maps an area into the process, by one injected call; or takes the one that an earlier checkpoint had to leave there
+  // (find_left_area), which may not be in use any more when the first table runs.
   static Result<Hands> map_area(StoppedProcess& process);
+  static Hands adopt_area(StoppedProcess& process, Range mapped);
 
   Hands(Hands&& other) noexcept;
   Hands& operator=(Hands&&) = delete;
@@ -60,17 +62,18 @@ class Hands {
   // Leaves a mapped area where it is: a thread is going to resume in it.
   void keep_area() { keep_ = true; }
   const Area& area() const { return area_; }
-  bool mapped_by_us() const { return mapped_; }
+  // What is mapped for it, and is none of the program's; empty in an area that the agent lends.
+  Range mapped() const { return mapped_; }
 
  private:
-  Hands(StoppedProcess& process, Area area, bool mapped) : process_(&process), area_(area), mapped_(mapped) {}
+  Hands(StoppedProcess& process, Area area, Range mapped) : process_(&process), area_(area), mapped_(mapped) {}
   Result<> write_table(Thread& thread, std::span<const Call> calls, int signal);
   Result<> run_table(Thread& thread, int signal);
   Result<std::vector<int64_t>> run_one_table(Thread& thread, std::span<const Call> calls);
 
   StoppedProcess* process_;
   Area area_;
-  bool mapped_ = false;
+  Range mapped_;
   bool keep_ = false;
   uint64_t slots_used_ = 0;
 };
@@ -80,6 +83,8 @@ inline constexpr char kAreaMagic[16] = "stint area v1\n";
 // Offsets inside a mapped area: the magic and the runner on its first page, the writable part behind.
 inline constexpr uint64_t kAreaRunnerOffset = 64;
 inline constexpr uint64_t kAreaDataOffset = 4096;
+// The area that an earlier checkpoint left in the process because threads were to resume in it; empty for none.
+Result<Range> find_left_area(Pid process);
 // How large a mapped area is for a process with so many threads.
 uint64_t area_size(size_t threads);
 // The first page of a mapped area.

@@ -1,0 +1,245 @@
+#include "capture/checkpoint.h"
+
+#include <fmt/format.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#include <chrono>
+
+#include "capture/memory.h"
+#include "fd/table.h"
+#include "files/file_states.h"
+#include "files/mapped_files.h"
+#include "sys/procfs.h"
+#include "sys/tasks.h"
+#include "task/cpu.h"
+#include "task/interrupted.h"
+#include "task/process.h"
+#include "task/thread.h"
+
+namespace stint::capture {
+namespace {
+
+using image::RecordType;
+
+constexpr std::chrono::seconds kPatience{10};  // for a thread that does not stop
+
+int64_t clock_ns(clockid_t clock) {
+  timespec now;
+  ::clock_gettime(clock, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
+// fd/ knows files and shared memory only by these interfaces.
+class SharedMemoryNotes final : public fd::SharedMemoryRegistry {
+ public:
+  explicit SharedMemoryNotes(mem::SharedMemory& memory) : memory_(memory) {}
+  Result<uint64_t> note(int fd, const struct stat& stat, std::string_view name) override {
+    return memory_.note_descriptor(fd, stat, name);
+  }
+
+ private:
+  mem::SharedMemory& memory_;
+};
+
+template <class R>
+Result<> put(image::Sink& sink, RecordType type, const R& record) {
+  return sink.put({type, 1, true, image::encode(record)});
+}
+
+// One checkpoint under way.
+class Capture {
+ public:
+  Capture(const Target& target, const CheckpointOptions& options, image::Sink& sink)
+      : target_(target),
+        options_(options),
+        sink_(sink),
+        deadlines_(target.sleeps_file),
+        hashes_(target.hash_cache_file.empty() ? files::HashCache() : files::HashCache(target.hash_cache_file)),
+        file_states_(hashes_),
+        mapped_files_(hashes_, file_states_, options.bundle),
+        job_(target.job) {}
+
+  Result<CheckpointReport> run() {
+    int64_t start = clock_ns(CLOCK_MONOTONIC);
+    TRY(check_alone());
+    look_ahead();
+    stopped_at_ = clock_ns(CLOCK_MONOTONIC);
+    tracee::StoppedProcess process = TRY(tracee::StoppedProcess::stop(target_.root, kPatience));
+    TRY(check_alone());
+    TRY(record(process));
+    if (options_.stop) {
+      TRY(finish());
+      if (options_.before_kill) TRY(options_.before_kill());
+      process.kill();
+    } else {
+      thaw(process);
+      TRY(finish());
+      TRY(deadlines_.save());
+    }
+    report_.total_ns = clock_ns(CLOCK_MONOTONIC) - start;
+    return report_;
+  }
+
+ private:
+  // One process: its children, and orphans that the stand-in has taken, would be lost.
+  Result<> check_alone() {
+    std::vector<Pid> others = TRY(sys::list_children(target_.root));
+    for (Pid stand_in : target_.stand_ins)
+      for (Pid child : TRY(sys::list_children(stand_in)))
+        if (child != target_.root) others.push_back(child);
+    if (others.empty()) return {};
+    std::string name = sys::read_proc(others[0], "comm").value_or("?\n");
+    name.pop_back();
+    return refused(fmt::format("the job has more than one process (process {}, {}): trees of processes are not "
+                               "supported; wait until its children have ended",
+                               others[0].number, name));
+  }
+
+  // What can be known before the program stands still.
+  void look_ahead() {
+    deadlines_.look_ahead(target_.root);
+    Result<std::string> text = sys::read_proc(target_.root, "maps");
+    if (!text.has_value()) return;
+    Result<std::vector<proc::Vma>> vmas = proc::parse_maps(*text);
+    if (!vmas.has_value()) return;
+    for (const proc::Vma& vma : *vmas)
+      if (vma.name == proc::VmaName::kFile && !vma.shared && !vma.nameless_shared())
+        mapped_files_.look_ahead(target_.root, vma);
+  }
+
+  Result<> record(tracee::StoppedProcess& process) {
+    for (tracee::Thread& thread : process.threads())
+      TRY(task::abort_critical_section(process.pid(), thread));
+    task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
+    TRY(task::check_supported(facts));
+    note_clocks();
+    Range left = TRY(tracee::find_left_area(process.pid()));
+    std::vector<image::ResumeCall> resumes = TRY(plan_resumes(process, left));
+    tracee::Hands hands = left.empty() ? TRY(tracee::Hands::map_area(process))
+                                       : tracee::Hands::adopt_area(process, left);
+    TRY(record_all(process, hands, facts, resumes));
+    if (!options_.stop) TRY(prepare_thaw(process, hands, resumes));
+    resumes_ = std::move(resumes);
+    return {};
+  }
+
+  Result<std::vector<image::ResumeCall>> plan_resumes(tracee::StoppedProcess& process, Range left) {
+    std::vector<image::ResumeCall> resumes;
+    for (tracee::Thread& thread : process.threads()) {
+      uint64_t runner = left.start + tracee::kAreaRunnerOffset;
+      resumes.push_back(left.empty() ? TRY(task::plan_resume(process.pid(), thread, deadlines_))
+                                     : TRY(task::leave_runner(process.pid(), thread, runner, deadlines_)));
+    }
+    return resumes;
+  }
+
+  Result<> record_all(tracee::StoppedProcess& process, tracee::Hands& hands, const task::ProcessFacts& facts,
+                      const std::vector<image::ResumeCall>& resumes) {
+    image::ProcessRecord record = TRY(task::capture_process(process, hands, facts));
+    for (size_t i = 0; i < resumes.size(); ++i) {
+      tracee::Thread& thread = process.threads()[i];
+      int32_t tid = facts.job_tids.at(thread.tid.number);
+      image::ThreadRecord recorded =
+          TRY(task::capture_thread(process, thread, hands, record.pid, tid).in(fmt::format("thread {}", tid)));
+      recorded.resume = resumes[i];
+      TRY(put(sink_, RecordType::kThread, recorded));
+    }
+    TRY(record_descriptors(process.pid(), record.pid));
+    MemoryTotals memory =
+        TRY(capture_memory(process, record.pid, hands.mapped(), mapped_files_, shared_memory_, sink_).in("memory"));
+    TRY(note_kernel_pages(process.pid(), record));
+    TRY(shared_memory_.save(process, hands, sink_));
+    TRY(file_states_.settle(sink_));
+    TRY(mapped_files_.settle(sink_));
+    report_.memory_bytes = memory.saved + shared_memory_.bytes_saved();
+    job_.root_pid = record.pid;
+    return put(sink_, RecordType::kProcess, record);
+  }
+
+  Result<> record_descriptors(Pid pid, int32_t job_pid) {
+    std::vector<std::vector<fd::Facts>> tables;
+    tables.push_back(TRY(fd::look(pid, JobPid{job_pid})));
+    SharedMemoryNotes shared_memory(shared_memory_);
+    fd::CaptureContext context{.sink = sink_, .files = file_states_, .shared_memory = shared_memory};
+    context.outside_streams = target_.outside_streams;
+    context.terminal_device = target_.terminal_device;
+    return fd::capture_descriptors(tables, context);
+  }
+
+  // Where the vDSO is, and its text: on another kernel its entry points lie elsewhere.
+  Result<> note_kernel_pages(Pid pid, image::ProcessRecord& record) {
+    std::string text = TRY(sys::read_proc(pid, "maps"));
+    for (const proc::Vma& vma : TRY(proc::parse_maps(text))) {
+      if (vma.name == proc::VmaName::kVvar && record.vvar_start == 0) record.vvar_start = vma.range.start;
+      if (vma.name != proc::VmaName::kVdso) continue;
+      record.vdso_start = vma.range.start;
+      record.vdso.resize(vma.range.size());
+      size_t got = TRY(sys::read_memory(pid, vma.range.start, record.vdso.data(), record.vdso.size()));
+      if (got != record.vdso.size()) return failed("the vDSO cannot be read");
+    }
+    return {};
+  }
+
+  Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Hands& hands,
+                        const std::vector<image::ResumeCall>& resumes) {
+    for (size_t i = 0; i < resumes.size(); ++i) {
+      if (!task::needs_area(resumes[i])) continue;
+      TRY(task::prepare_thaw(process, process.threads()[i], resumes[i], hands));
+      hands.keep_area();
+    }
+    return {};
+  }
+
+  void thaw(tracee::StoppedProcess& process) {
+    for (size_t i = 0; i < resumes_.size(); ++i) task::note_sleep(process.threads()[i], resumes_[i], deadlines_);
+    process.thaw();
+    report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+  }
+
+  void note_clocks() {
+    job_.realtime_ns = clock_ns(CLOCK_REALTIME);
+    // The job's own clocks: the caller has put the offsets of its time namespace here.
+    job_.monotonic_ns += clock_ns(CLOCK_MONOTONIC);
+    job_.boottime_ns += clock_ns(CLOCK_BOOTTIME);
+    utsname host;
+    ::uname(&host);
+    job_.host = host.nodename, job_.kernel_release = host.release;
+    job_.stint_version = STINT_VERSION;
+    job_.cpu_features = task::cpu_features();
+  }
+
+  // What needs no stop any more, and the commit.
+  Result<> finish() {
+    if (options_.stop) report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    TRY(file_states_.save(sink_));
+    TRY(mapped_files_.save(sink_));
+    job_.page_bytes = report_.memory_bytes;
+    TRY(put(sink_, RecordType::kJob, job_));
+    if (options_.before_commit) options_.before_commit(job_, report_.pause_ns);
+    TRY(sink_.commit());
+    return hashes_.store();
+  }
+
+  const Target& target_;
+  const CheckpointOptions& options_;
+  image::Sink& sink_;
+  task::Deadlines deadlines_;
+  files::HashCache hashes_;
+  files::FileStates file_states_;
+  files::MappedFiles mapped_files_;
+  mem::SharedMemory shared_memory_;
+  image::JobRecord job_;
+  std::vector<image::ResumeCall> resumes_;
+  int64_t stopped_at_ = 0;
+  CheckpointReport report_;
+};
+
+}  // namespace
+
+Result<CheckpointReport> checkpoint(const Target& target, const CheckpointOptions& options, image::Sink& sink) {
+  Capture capture(target, options, sink);
+  return capture.run().in(fmt::format("cannot checkpoint process {}", target.root.number));
+}
+
+}  // namespace stint::capture
