@@ -10,6 +10,7 @@
 #include "image/stream.h"
 #include "store/checkpoint_dir.h"
 #include "store/compression.h"
+#include "sys/call.h"
 #include "sys/file.h"
 
 namespace stint::store {
@@ -180,6 +181,12 @@ std::string Reader::title(uint64_t number) const {
   const StoredBlock& stored = index_.blocks[number];
   uint64_t start = stored.runs.empty() ? 0 : stored.runs.front().offset;
   return fmt::format("{}/{}: block {} (space {:#x}, from {:#x})", directory_, kPagesFile, number, stored.space, start);
+}
+
+Result<> Reader::raise_descriptors(int floor) {
+  long raised = TRY(sys::call("F_DUPFD_CLOEXEC", [&] { return ::fcntl(pages_.get(), F_DUPFD_CLOEXEC, floor); }));
+  pages_ = sys::UniqueFd(static_cast<int>(raised));
+  return {};
 }
 
 }  // namespace stint::store

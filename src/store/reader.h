@@ -26,6 +26,9 @@ class Reader final : public image::Source {
   const std::string& directory() const { return directory_; }
   // The index that all blocks come from: Block::number counts in it.
   const image::PageIndexRecord& index() const { return index_; }
+  // For a process whose table is about to be filled: the one descriptor that this holds gets a number of at least `floor`.
+  Result<> raise_descriptors(int floor);
+  int pages_descriptor() const { return pages_.get(); }
   // Fails unless the bytes of one block of the index are what was written.
   Result<> verify_block(uint64_t number) const;
 

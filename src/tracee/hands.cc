@@ -159,7 +159,7 @@ Result<> Hands::run_table(Thread& thread, int signal) {
     TRY(sys::ptrace_continue(thread.tid));
     sys::WaitStatus status = TRY(wait_for_stop(thread));
     if (status.event() != 0 || status.signal() != signal) {
-      if (status.event() == PTRACE_EVENT_STOP) continue;
+      if (status.event() != 0) continue;  // also PTRACE_EVENT_CLONE, of a table that makes threads
       return failed(fmt::format("thread {} was stopped by signal {} inside the table-runner", thread.tid.number,
                                 status.signal()));
     }

@@ -51,8 +51,8 @@ Result<Settled> settle(Thread& thread) {
 
 bool in_system_call(const sys::Registers& registers) { return static_cast<int64_t>(registers.orig_rax) >= 0; }
 
-Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience) {
-  StoppedProcess stopped(process);
+Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience, long options) {
+  StoppedProcess stopped(process, options);
   Clock::time_point deadline = Clock::now() + patience;
   while (TRY(stopped.seize_new_threads())) TRY(stopped.wait_for_stops(deadline));
   if (stopped.threads_.empty()) return failed("it has ended");
@@ -68,7 +68,7 @@ Result<bool> StoppedProcess::seize_new_threads() {
   bool found = false;
   for (Pid tid : TRY(sys::list_threads(pid_))) {
     if (std::ranges::any_of(threads_, [&](const Thread& known) { return known.tid == tid; })) continue;
-    Result<> seized = sys::ptrace_seize(tid, kOptions);
+    Result<> seized = sys::ptrace_seize(tid, kOptions | options_);
     if (!seized.has_value()) {
       if (seized.error().os_errno() == ESRCH) continue;
       if (seized.error().os_errno() == EPERM)
@@ -106,7 +106,7 @@ Result<> StoppedProcess::wait_for_stops(Clock::time_point deadline) {
 }
 
 StoppedProcess::StoppedProcess(StoppedProcess&& other) noexcept
-    : pid_(other.pid_), threads_(std::move(other.threads_)), settled_(other.settled_) {
+    : pid_(other.pid_), options_(other.options_), threads_(std::move(other.threads_)), settled_(other.settled_) {
   other.threads_.clear();
 }
 

@@ -33,7 +33,8 @@ bool in_system_call(const sys::Registers& registers);
 class StoppedProcess {
  public:
   // Stops every thread. kRefused when one does not stop within `patience`, or somebody else traces the process.
-  static Result<StoppedProcess> stop(Pid process, std::chrono::milliseconds patience);
+  // `options`: PTRACE_O_* beyond those that every stop needs.
+  static Result<StoppedProcess> stop(Pid process, std::chrono::milliseconds patience, long options = 0);
 
   StoppedProcess(StoppedProcess&& other) noexcept;
   StoppedProcess& operator=(StoppedProcess&&) = delete;
@@ -50,11 +51,12 @@ class StoppedProcess {
   void kill();
 
  private:
-  explicit StoppedProcess(Pid pid) : pid_(pid) {}
+  StoppedProcess(Pid pid, long options) : pid_(pid), options_(options) {}
   Result<bool> seize_new_threads();
   Result<> wait_for_stops(std::chrono::steady_clock::time_point deadline);
 
   Pid pid_;
+  long options_;
   std::vector<Thread> threads_;
   size_t settled_ = 0;  // the first so many threads are known to be stopped
 };
