@@ -2,6 +2,7 @@
 
 #include "image/fd_records.h"
 #include "image/file_records.h"
+#include "image/json.h"
 #include "image/memory_records.h"
 #include "image/page_index.h"
 #include "image/stream.h"
