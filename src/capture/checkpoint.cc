@@ -12,6 +12,7 @@
 #include "files/mapped_files.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
+#include "sys/terminal.h"
 #include "task/cpu.h"
 #include "task/interrupted.h"
 #include "task/process.h"
@@ -113,6 +114,7 @@ class Capture {
       TRY(task::abort_critical_section(process.pid(), thread));
     task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
     TRY(task::check_supported(facts));
+    offsets_ = TRY(task::clock_offsets(process.pid()));
     note_clocks();
     Range left = TRY(tracee::find_left_area(process.pid()));
     std::vector<image::ResumeCall> resumes = TRY(plan_resumes(process, left));
@@ -164,7 +166,23 @@ class Capture {
     fd::CaptureContext context{.sink = sink_, .files = file_states_, .shared_memory = shared_memory};
     context.outside_streams = target_.outside_streams;
     context.terminal_device = target_.terminal_device;
+    context.monotonic_offset_ns = offsets_.monotonic_ns, context.boottime_offset_ns = offsets_.boottime_ns;
+    TRY(note_terminal(tables));
     return fd::capture_descriptors(tables, context);
+  }
+
+  // Its modes and size belong to the terminal, whoever has it open.
+  Result<> note_terminal(const std::vector<std::vector<fd::Facts>>& tables) {
+    if (target_.terminal_device == 0) return {};
+    for (const std::vector<fd::Facts>& table : tables)
+      for (const fd::Facts& facts : table) {
+        if (facts.stat.st_rdev != target_.terminal_device || !facts.ours.valid()) continue;
+        termios modes = TRY(sys::terminal_modes(facts.ours.get()));
+        const std::byte* bytes = reinterpret_cast<const std::byte*>(&modes);
+        job_.terminal_modes.assign(bytes, bytes + sizeof(modes));
+        return {};
+      }
+    return {};
   }
 
   // Where the vDSO is, and its text: on another kernel its entry points lie elsewhere.
@@ -199,9 +217,8 @@ class Capture {
 
   void note_clocks() {
     job_.realtime_ns = clock_ns(CLOCK_REALTIME);
-    // The job's own clocks: the caller has put the offsets of its time namespace here.
-    job_.monotonic_ns += clock_ns(CLOCK_MONOTONIC);
-    job_.boottime_ns += clock_ns(CLOCK_BOOTTIME);
+    job_.monotonic_ns = clock_ns(CLOCK_MONOTONIC) + offsets_.monotonic_ns;
+    job_.boottime_ns = clock_ns(CLOCK_BOOTTIME) + offsets_.boottime_ns;
     utsname host;
     ::uname(&host);
     job_.host = host.nodename, job_.kernel_release = host.release;
@@ -231,6 +248,7 @@ class Capture {
   mem::SharedMemory shared_memory_;
   image::JobRecord job_;
   std::vector<image::ResumeCall> resumes_;
+  task::ClockOffsets offsets_;
   int64_t stopped_at_ = 0;
   CheckpointReport report_;
 };

@@ -16,6 +16,7 @@ struct Target {
   std::vector<Pid> stand_ins;  // ours, as we see them: their other children are part of the job
   std::vector<fd::OutsideStream> outside_streams;
   uint64_t terminal_device = 0;
+  std::string ledger_file;      // of the agent; empty for none
   std::string sleeps_file;      // notes for the next checkpoint (task/deadlines.h); empty for none
   std::string hash_cache_file;  // empty for none
 };

@@ -32,6 +32,7 @@ Result<> check_supported(const proc::VmaUsage& usage) {
   if (usage.flags.has("ss")) return refused("a shadow stack (CET) cannot be put back");
   if (usage.flags.has("um") || usage.flags.has("uw"))
     return refused("it is registered with a userfaultfd of the program's own, which cannot be put back");
+  if (vma.kernel_made() && vma.name != proc::VmaName::kSpecial) return {};
   if (usage.flags.has("io") || usage.flags.has("pf"))
     return refused("it maps a device's memory, which belongs to this machine");
   if (vma.path.starts_with("/[aio]")) return refused("asynchronous I/O contexts (io_setup) are not supported");

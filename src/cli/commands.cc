@@ -5,6 +5,8 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"run", "run a program as a job that can be checkpointed", run_command},
+    {"checkpoint", "save a running job", checkpoint_command},
+    {"restart", "take a job up from a checkpoint", restart_command},
     {"ps", "list the jobs", ps_command},
     {"logs", "show what a job wrote when nobody was there to take it", logs_command},
     {"wait", "wait for the end of a job", wait_command},

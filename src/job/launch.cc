@@ -47,18 +47,6 @@ Result<std::vector<std::string>> job_environment(const std::string& directory) {
   return files::build_environment(sys::environment(), agent, ledger);
 }
 
-Result<> fill_in(Job& job, const Family& family) {
-  job.supervisor = TRY(member(Pid{sys::own_pid()}, JobPid{}));
-  // These may have ended by now, if the program was quick: then there is no start time, and none is alive.
-  if (Result<Member> found = member(family.init, JobPid{1}); found && family.init.number != 0) job.init = *found;
-  if (Result<Member> found = member(family.stand_in, family.job_stand_in)) job.stand_in = *found;
-  if (Result<Member> found = member(family.root, family.job_root)) job.root = *found;
-  job.root.pid = family.root;
-  job.root.job_pid = family.job_root;
-  job.started = sys::realtime_s();
-  return {};
-}
-
 Result<Job> describe(const LaunchPlan& plan) {
   Job job;
   job.name = plan.claim.name;
@@ -80,7 +68,7 @@ Result<Family> start(const LaunchPlan& plan, Job& job, const Caller& caller, std
   FamilyPlan family;
   family.directory = job.directory;
   family.contained = plan.contained;
-  family.user_namespace = sys::effective_user() != 0 || !sys::has_capability(CAP_SYS_ADMIN);
+  family.user_namespace = needs_user_namespace();
   family.terminal = terminal.has_value();
   if (terminal) family.modes = terminal->modes();
   if (terminal) family.size = terminal->size();
@@ -99,7 +87,7 @@ Result<Family> start(const LaunchPlan& plan, Job& job, const Caller& caller, std
     sys::UniqueFd slave = TRY(sys::open_pty_slave(started.master.get(), false));
     job.terminal_device = TRY(sys::fstat(slave.get())).st_rdev;
   }
-  TRY(fill_in(job, started));
+  TRY(note_family(job, started));
   TRY(write_job(job));
   return started;
 }
@@ -108,6 +96,24 @@ Result<Family> start(const LaunchPlan& plan, Job& job, const Caller& caller, std
 
 bool contained_by_default() {
   return !sys::has_capability(CAP_CHECKPOINT_RESTORE) && !sys::has_capability(CAP_SYS_ADMIN);
+}
+
+bool needs_user_namespace() { return sys::effective_user() != 0 || !sys::has_capability(CAP_SYS_ADMIN); }
+
+Result<> note_family(Job& job, const Family& family) {
+  job.supervisor = TRY(member(Pid{sys::own_pid()}, JobPid{}));
+  if (Result<Member> found = member(family.init, JobPid{1}); found && family.init.number != 0) job.init = *found;
+  // Those two may have ended by now, if the program was quick: then there is no start time, and none is alive.
+  if (Result<Member> found = member(family.stand_in, family.job_stand_in)) job.stand_in = *found;
+  if (Result<Member> found = member(family.root, family.job_root)) job.root = *found;
+  job.root.pid = family.root;
+  job.root.job_pid = family.job_root;
+  if (job.stand_ins.empty()) {
+    int stand_in = family.job_stand_in.number;
+    job.stand_ins = {{stand_in, stand_in, stand_in}};
+  }
+  job.started = sys::realtime_s();
+  return {};
 }
 
 Result<std::string> program_to_run(const std::string& name) {
@@ -188,10 +194,13 @@ Result<Detached> detach(const std::string& log) {
 Result<int> stay_with(const Job& job, Family& family, std::optional<TerminalRelay>& terminal,
                       const SupervisorOptions& options, bool keep) {
   Outcome outcome = TRY(supervise(job, family, terminal, options));
-  if (outcome.stopped_by) {
+  // A regular file is the program's too: a line of ours in it would be a change by somebody else when it is restarted.
+  Result<struct stat> errors = sys::fstat(2);
+  bool may_speak = !errors || !S_ISREG(errors->st_mode);
+  if (outcome.stopped_by && may_speak) {
     std::fprintf(stderr, "stint: %s was stopped by checkpoint %d; `stint restart %s` takes it up\n", job.name.c_str(),
                  *outcome.stopped_by, job.name.c_str());
-  } else if (!outcome.ending) {
+  } else if (!outcome.ending && !outcome.stopped_by) {
     std::fprintf(stderr, "stint: %s was killed with its stand-in\n", job.name.c_str());
   }
   if (keep || outcome.stopped_by || outcome.others_left) return outcome.exit_status;

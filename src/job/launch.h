@@ -32,6 +32,11 @@ int exit_status_of(const Error& error);
 // A detached job: returns 0 in the caller as soon as it runs, and never in the process that stays with it.
 Result<int> launch(LaunchPlan plan);
 
+// Whether this user's jobs need a user namespace around the others.
+bool needs_user_namespace();
+// Fills in who the family is, for write_job().
+Result<> note_family(Job& job, const Family& family);
+
 // What a supervisor does after start_family, for a restart too: says what there is to say, stays until the end, and
 // forgets a job that has nothing left to tell. `keep`: whatever happens.
 Result<int> stay_with(const Job& job, Family& family, std::optional<TerminalRelay>& terminal,

@@ -17,6 +17,7 @@
 
 #include "base/remote.h"
 #include "base/result.h"
+#include "image/task_records.h"
 #include "sys/fd.h"
 
 namespace stint::job {
@@ -49,6 +50,8 @@ struct Job {
   std::array<Stream, 3> streams;
   uint64_t terminal_device = 0;  // st_rdev of the slave of the job's terminal; 0: it has none
   std::string agent_hash;        // which agent it runs with; empty for none
+  // Who the job knows outside of itself, in its own numbers: its parent first.
+  std::vector<image::StandIn> stand_ins;
 };
 
 enum class JobState {
@@ -104,6 +107,9 @@ bool is_alive(const Member& member);
 JobState state_of(const Job& job);
 // How the root ended; nothing when it runs, or was killed with its stand-in.
 std::optional<Ending> ending_of(const Job& job);
+
+// A process that was started without us becomes a job, named after its program: for `checkpoint PID`.
+Result<Job> adopt(Pid root);
 
 // The marker that a checkpoint has stopped the job.
 Result<> mark_stopped(const Job& job, int checkpoint);

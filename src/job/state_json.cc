@@ -96,7 +96,10 @@ Result<> write_job(const Job& job) {
                {"root", to_json(job.root)},
                {"streams", Json::array()},
                {"terminal_device", job.terminal_device},
-               {"agent_hash", job.agent_hash}};
+               {"agent_hash", job.agent_hash},
+               {"stand_ins", Json::array()}};
+  for (const image::StandIn& stand_in : job.stand_ins)
+    json["stand_ins"].push_back({{"pid", stand_in.pid}, {"pgid", stand_in.pgid}, {"sid", stand_in.sid}});
   for (const std::string& argument : job.arguments) json["arguments"].push_back(to_text(argument));
   for (const Stream& stream : job.streams) json["streams"].push_back(to_json(stream));
   std::string path = job.directory + "/job.json";
@@ -131,6 +134,9 @@ Result<Job> read_job(const std::string& directory) {
   }
   job.terminal_device = number<uint64_t>(json, "terminal_device");
   job.agent_hash = string(json, "agent_hash");
+  for (const Json& stand_in : json.value("stand_ins", Json::array()))
+    job.stand_ins.push_back({number<int32_t>(stand_in, "pid"), number<int32_t>(stand_in, "pgid"),
+                             number<int32_t>(stand_in, "sid")});
   return job;
 }
 

@@ -1,5 +1,6 @@
 #include "restore/husk.h"
 
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -9,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "mem/fill.h"
+#include <algorithm>
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/message.h"

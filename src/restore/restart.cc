@@ -43,6 +43,11 @@ job::FamilyPlan family_plan(const Plan& plan, const RestartOptions& options) {
   family.boottime_offset_ns = plan.job.boottime_ns - clock_ns(CLOCK_BOOTTIME);
   family.terminal = plan.job.has_terminal || options.terminal;
   family.size = options.size;
+  termios modes;
+  if (plan.job.terminal_modes.size() == sizeof(modes)) {
+    std::memcpy(&modes, plan.job.terminal_modes.data(), sizeof(modes));
+    family.modes = modes;
+  }
   return family;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "image/json.h"
 #include "image/fd_records.h"
 #include "image/file_records.h"
 #include "image/memory_records.h"

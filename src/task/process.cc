@@ -9,6 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <cstring>
+
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
@@ -57,6 +60,23 @@ Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thre
     facts.job_tids[thread.tid.number] = TRY(job_number(thread.tid, depth));
   }
   return facts;
+}
+
+Result<ClockOffsets> clock_offsets(Pid process) {
+  ClockOffsets offsets;
+  Result<std::string> theirs = sys::read_proc(process, "timens_offsets");
+  if (!theirs.has_value()) return offsets;  // A kernel without time namespaces.
+  std::string ours = TRY(sys::read_proc(Pid{0}, "timens_offsets"));
+  auto read = [](const std::string& text, const char* clock) -> int64_t {
+    size_t at = text.find(clock);
+    long seconds = 0, nanoseconds = 0;
+    if (at == text.npos) return 0;
+    if (std::sscanf(text.c_str() + at + std::strlen(clock), "%ld %ld", &seconds, &nanoseconds) != 2) return 0;
+    return seconds * 1'000'000'000LL + nanoseconds;
+  };
+  offsets.monotonic_ns = read(*theirs, "monotonic") - read(ours, "monotonic");
+  offsets.boottime_ns = read(*theirs, "boottime") - read(ours, "boottime");
+  return offsets;
 }
 
 Result<> check_supported(const ProcessFacts& facts) {

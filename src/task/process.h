@@ -1,6 +1,8 @@
 // What belongs to a process as a whole, but for its memory and its descriptors.
 #pragma once
 
+#include <map>
+
 #include "image/task_records.h"
 #include "proc/process.h"
 #include "tracee/table.h"
@@ -16,6 +18,12 @@ struct ProcessFacts {
   std::map<int, int> job_tids;  // our number of each thread -> the job's
 };
 Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thread>& threads);
+
+// What the job's CLOCK_MONOTONIC and CLOCK_BOOTTIME show more than ours (/proc/PID/timens_offsets).
+struct ClockOffsets {
+  int64_t monotonic_ns = 0, boottime_ns = 0;
+};
+Result<ClockOffsets> clock_offsets(Pid process);
 
 // Refuses by name what cannot be restored and shows in /proc/PID alone: seccomp filters, a chroot, other users' ids.
 Result<> check_supported(const ProcessFacts& facts);

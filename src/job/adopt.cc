@@ -1,0 +1,65 @@
+// A process that was started without us. What a supervisor would have noted down is read off the process; it goes on, after
+// a restart, in namespaces of its own, where its numbers are free.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "job/state.h"
+#include "proc/process.h"
+#include "sys/clock.h"
+#include "sys/file.h"
+#include "sys/process.h"
+#include "sys/procfs.h"
+
+namespace stint::job {
+namespace {
+
+std::vector<std::string> split_arguments(const std::string& cmdline) {
+  std::vector<std::string> arguments;
+  for (size_t at = 0; at < cmdline.size(); at = cmdline.find('\0', at) + 1) arguments.push_back(cmdline.c_str() + at);
+  return arguments;
+}
+
+// The terminal of a process that has one among its standard streams; 0 for none.
+uint64_t look_at_streams(Pid root, Job& job) {
+  constexpr unsigned kFirstUnix98Slave = 136, kLastUnix98Slave = 143;
+  uint64_t terminal = 0;
+  for (int fd = 0; fd < 3; ++fd) {
+    Result<struct stat> found = sys::stat(sys::proc_path(root, fmt::format("fd/{}", fd)));
+    if (!found) continue;
+    bool is_terminal = S_ISCHR(found->st_mode) && major(found->st_rdev) >= kFirstUnix98Slave &&
+                       major(found->st_rdev) <= kLastUnix98Slave;
+    if (is_terminal) terminal = found->st_rdev;
+    bool outside = S_ISFIFO(found->st_mode) || S_ISSOCK(found->st_mode);
+    job.streams[static_cast<size_t>(fd)] = {true, found->st_dev, found->st_ino, found->st_rdev, outside, is_terminal};
+  }
+  return terminal;
+}
+
+}  // namespace
+
+Result<Job> adopt(Pid root) {
+  proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(root, "stat"))));
+  proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(root, "status"))));
+  if (status.uids[0] != sys::effective_user())
+    return refused(fmt::format("process {} ({}) is another user's", root.number, stat.comm));
+  if (stat.ppid == 2 || root.number == 2) return refused(fmt::format("process {} is part of the kernel", root.number));
+  Job job;
+  job.arguments = split_arguments(TRY(sys::read_proc(root, "cmdline")));
+  if (job.arguments.empty()) job.arguments.push_back(stat.comm);
+  job.working_directory = TRY(sys::readlink(sys::proc_path(root, "cwd")));
+  Claim claim = TRY(claim_job(name_for(job.arguments, job.working_directory, false), true));
+  job.name = claim.name, job.directory = claim.directory;
+  job.uid = status.uids[0], job.gid = status.gids[0];
+  job.contained = true;
+  job.started = sys::realtime_s();
+  int job_pid = status.nspid.empty() ? root.number : status.nspid.back();
+  job.root = TRY(member(root, JobPid{job_pid}));
+  int session = status.nssid.empty() ? stat.session : status.nssid.back();
+  job.stand_ins = {{stat.ppid, session, session}};
+  job.terminal_device = look_at_streams(root, job);
+  TRY(write_job(job));
+  return job;
+}
+
+}  // namespace stint::job
