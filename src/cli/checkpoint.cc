@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "job/state.h"
 #include "store/writer.h"
+#include "sys/poll.h"
 #include "sys/process.h"
 
 namespace stint::cli {
@@ -63,6 +64,16 @@ struct Taken {
   capture::CheckpointReport report;
 };
 
+// The numbers of the job's family are free again when this returns: it can be restarted at once.
+Result<> wait_until_gone(const job::Job& job) {
+  constexpr int kPatience_ms = 5000;
+  for (int waited = 0; waited < kPatience_ms; ++waited) {
+    if (!job::is_alive(job.stand_in) && !job::is_alive(job.init)) return {};
+    TRY(sys::poll({}, 1));
+  }
+  return {};
+}
+
 Result<Taken> take(const CheckpointArguments& arguments) {
   store::WriteOptions write;
   write.compression = TRY(store::parse_compression(arguments.compress).in("--compress"));
@@ -84,6 +95,7 @@ Result<Taken> take(const CheckpointArguments& arguments) {
   };
   Taken taken{job.name, writer->number(), {}, TRY(capture::checkpoint(target, options, *writer))};
   taken.manifest = writer->manifest();
+  if (arguments.stop) TRY(wait_until_gone(job));
   return taken;
 }
 
