@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "sys/file.h"
@@ -12,6 +14,25 @@ namespace stint::store {
 constexpr size_t kFewestBuffers = 4;
 constexpr uint64_t kRegionSize = kHugePageSize;
 constexpr uint64_t kFallbackBudget = 64 << 20;
+
+namespace {
+
+std::optional<uint64_t> number_after(std::string_view text, std::string_view field) {
+  size_t at = text.find(field);
+  if (at == std::string_view::npos) return std::nullopt;
+  text.remove_prefix(at + field.size());
+  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
+  uint64_t number = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc()) return std::nullopt;
+  return number;
+}
+
+std::optional<uint64_t> number_in(const std::string& path) {
+  Result<Bytes> text = sys::read_file(path);
+  return text.has_value() ? number_after(text_of(*text), "") : std::nullopt;
+}
+
+}  // namespace
 
 class PooledBuffer final : public image::PageBuffer {
  public:
@@ -54,18 +75,28 @@ Result<> PagePool::grow() {
   return {};
 }
 
+uint64_t left_in_control_groups(std::string_view membership, const std::string& mount) {
+  uint64_t left = ~uint64_t{0};
+  constexpr std::string_view kVersion2 = "0::";
+  size_t at = membership.find(kVersion2);
+  if (at == std::string_view::npos) return left;
+  at += kVersion2.size();
+  for (std::string group(membership.substr(at, membership.find('\n', at) - at)); group.size() > 1;
+       group.resize(group.rfind('/'))) {
+    std::optional<uint64_t> most = number_in(mount + group + "/memory.max");
+    std::optional<uint64_t> used = number_in(mount + group + "/memory.current");
+    if (most && used) left = std::min(left, *most > *used ? *most - *used : 0);
+  }
+  return left;
+}
+
 uint64_t default_page_budget() {
   Result<Bytes> meminfo = sys::read_file("/proc/meminfo");
-  if (!meminfo.has_value()) return kFallbackBudget;
-  constexpr std::string_view kField = "MemAvailable:";
-  std::string_view text = text_of(*meminfo);
-  size_t at = text.find(kField);
-  if (at == std::string_view::npos) return kFallbackBudget;
-  text.remove_prefix(at + kField.size());
-  text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
-  uint64_t kib = 0;
-  std::from_chars(text.data(), text.data() + text.size(), kib);
-  return kib * 1024 / 2;
+  std::optional<uint64_t> kib = meminfo.has_value() ? number_after(text_of(*meminfo), "MemAvailable:") : std::nullopt;
+  if (!kib) return kFallbackBudget;
+  Result<Bytes> groups = sys::read_file("/proc/self/cgroup");
+  uint64_t left = groups.has_value() ? left_in_control_groups(text_of(*groups), "/sys/fs/cgroup") : ~uint64_t{0};
+  return std::min(*kib * 1024, left) / 2;
 }
 
 }  // namespace stint::store

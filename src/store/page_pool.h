@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "image/record.h"
@@ -35,7 +37,12 @@ class PagePool : public std::enable_shared_from_this<PagePool> {
   size_t taken_ = 0;
 };
 
-// Half of the memory that the kernel says is available.
+// Half of the memory that the kernel says is available, to the machine and to the control groups that we are in (a
+// batch system's limit is often far below the machine's memory, and who passes it is killed).
 uint64_t default_page_budget();
+
+// What the control group (of version 2) that /proc/self/cgroup names, and those above it, still leave. The page cache
+// counts as used there, though the kernel would give it back: this errs on the side of less. Without a limit: 2^64 - 1.
+uint64_t left_in_control_groups(std::string_view membership, const std::string& mount);
 
 }  // namespace stint::store

@@ -335,6 +335,25 @@ TEST(PageWriter, DoesTheWorkItselfWhereThereAreNoThreads) {
   EXPECT_EQ(index->blocks.size(), 1u);
 }
 
+TEST(PagePool, TakesNoMoreThanTheControlGroupsAboveLeave) {
+  TemporaryDirectory home;
+  auto limit = [&](const std::string& group, const char* most, const char* used) {
+    ASSERT_TRUE(sys::make_directories(home.path() + group, 0700).has_value());
+    for (const auto& [name, text] : {std::pair("/memory.max", most), std::pair("/memory.current", used)}) {
+      Result<sys::UniqueFd> file = sys::open(home.path() + group + name, O_CREAT | O_WRONLY, 0600);
+      ASSERT_TRUE(file.has_value() && sys::write_all(file->get(), bytes_of(text)).has_value());
+    }
+  };
+  limit("/slurm", "5000\n", "2000\n");
+  limit("/slurm/job_1", "max\n", "1500\n");
+  limit("/slurm/job_1/step", "9000\n", "1000\n");
+  EXPECT_EQ(left_in_control_groups("1:cpu:/x\n0::/slurm/job_1/step\n", home.path()), 3000u);
+  limit("/slurm/job_1/step", "9000\n", "9500\n");
+  EXPECT_EQ(left_in_control_groups("0::/slurm/job_1/step\n", home.path()), 0u);
+  EXPECT_EQ(left_in_control_groups("0::/\n", home.path()), ~uint64_t{0});
+  EXPECT_EQ(left_in_control_groups("4:memory:/slurm\n", home.path()), ~uint64_t{0});
+}
+
 TEST(PagePool, HandsOutAgainWhatCameBack) {
   std::shared_ptr<PagePool> pool = PagePool::create(0);
   std::unique_ptr<image::PageBuffer> first = std::move(*pool->take());
