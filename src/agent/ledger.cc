@@ -288,6 +288,8 @@ abi::LedgerHeader* map_ledger(const char* path) {
   long map = -1;
   if (size >= long{sizeof(abi::LedgerHeader)}) {
     map = system_call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    // Else the first touch of a chunk has the kernel read ahead through all of the file: 2 ms where it reads 8 MiB.
+    if (map > 0) system_call(__NR_madvise, map, size, 1 /* MADV_RANDOM */);
   }
   system_call(__NR_close, fd);
   if (map < 0 && map > -4096) return nullptr;
