@@ -8,7 +8,11 @@ constexpr Command kCommands[] = {
     {"checkpoint", "save a running job", checkpoint_command},
     {"restart", "take a job up from a checkpoint", restart_command},
     {"ps", "list the jobs", ps_command},
+    {"ls", "list the checkpoints", ls_command},
+    {"show", "show what a checkpoint holds", show_command},
+    {"verify", "check every byte of a checkpoint", verify_command},
     {"logs", "show what a job wrote when nobody was there to take it", logs_command},
+    {"doctor", "say what will survive here, and why the rest will not", doctor_command},
     {"wait", "wait for the end of a job", wait_command},
     {"kill", "send a signal to a job", kill_command},
 };

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/restart.h"
 #include "job/launch.h"
 #include "job/state.h"
 #include "sys/process.h"
@@ -33,6 +34,11 @@ Result<job::SupervisorOptions> supervisor_options(const RunOptions& options) {
   return wanted;
 }
 
+Result<bool> has_checkpoint(const std::string& name) {
+  TRY(job::check_name(name));
+  return !TRY(job::list_checkpoints(TRY(job::jobs_directory()) + "/" + name)).empty();
+}
+
 Result<int> run(const RunOptions& options) {
   if (options.arguments.empty()) return usage("run: which program? stint run [OPTIONS] -- PROGRAM ARGUMENTS...");
   if (options.plain && options.contained) return usage("run: --plain and --contained exclude each other");
@@ -44,6 +50,9 @@ Result<int> run(const RunOptions& options) {
   bool named = !options.name.empty();
   std::string name = options.name;
   if (!named) name = job::name_for(options.arguments, TRY(sys::working_directory()), options.resume);
+  if (options.resume && TRY(has_checkpoint(name))) {
+    return restart_job({.checkpoint = name, .name = "", .detached = options.detached, .supervisor = plan.supervisor});
+  }
   plan.claim = TRY(job::claim_job(name, !named && !options.resume));
   std::string job_name = plan.claim.name;
   int status = TRY(job::launch(std::move(plan)));

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "proc/process.h"
+#include "store/checkpoint_dir.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
 
@@ -232,7 +233,7 @@ Result<std::vector<int>> list_checkpoints(const std::string& directory) {
   if (!names && names.error().os_errno() == ENOENT) return std::vector<int>();
   std::vector<int> numbers;
   for (const std::string& name : TRY(std::move(names))) {
-    if (std::optional<int> number = number_in(name)) numbers.push_back(*number);
+    if (uint64_t number = store::checkpoint_number(name); number != 0) numbers.push_back(static_cast<int>(number));
   }
   std::sort(numbers.begin(), numbers.end());
   return numbers;
