@@ -151,9 +151,23 @@ void StoppedProcess::thaw() {
   threads_.clear();
 }
 
+namespace {
+
+// Until a thread that was sent SIGKILL is gone. There may be stops of its own still to be told of before that.
+void wait_for_end(Pid tid) {
+  for (;;) {
+    Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(tid, true);
+    if (!status || !status->has_value()) return;
+    if (WIFEXITED((*status)->raw) || WIFSIGNALED((*status)->raw)) return;
+  }
+}
+
+}  // namespace
+
 void StoppedProcess::kill() {
   ::kill(pid_.number, SIGKILL);
-  for (Thread& thread : threads_) (void)sys::ptrace_detach(thread.tid);
+  // Only when its tracer has waited for a dead thread does its parent learn of the end. The leader's end shows last.
+  for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread) wait_for_end(thread->tid);
   threads_.clear();
 }
 
