@@ -9,6 +9,7 @@
 #include "sys/file.h"
 #include "sys/message.h"
 #include "sys/namespace.h"
+#include "sys/poll.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
 #include "sys/signal.h"
@@ -24,6 +25,8 @@ struct Start {
   sys::UniqueFd socket;  // to the supervisor
   sys::UniqueFd master;
   uint64_t capabilities;  // that exec could give to the program out here
+  // This is the builder of a plain job: it ends at once, and what it forks is to be the supervisor's child.
+  bool in_builder = false;
 };
 
 // Who has the number that we need. Best effort: it may be gone by now, or belong to a group without leader.
@@ -35,11 +38,28 @@ std::string holder(int number) {
   return fmt::format("process {} ({}, user {})", number, stat->comm, owner->st_uid);
 }
 
-// A fork with a number of its own, or any (0).
-Result<pid_t> fork_numbered(int number) {
-  if (number == 0) return sys::fork_process();
+// A number may be held by a process that has ended and that nobody has reaped yet: a slow pid 1 takes a second.
+constexpr int kReaping_ms = 3000;
+
+bool is_zombie(int number) {
+  Result<std::string> text = sys::read_proc(Pid{number}, "stat");
+  Result<proc::Stat> stat = text ? proc::parse_stat(*text) : Result<proc::Stat>(std::move(text).error());
+  return stat && stat->state == 'Z';
+}
+
+Result<pid_t> fork_exactly(int number, bool as_sibling) {
   const pid_t numbers[] = {number};
-  Result<pid_t> child = sys::fork_process({.numbers = numbers});
+  for (int waited = 0;; waited += 5) {
+    Result<pid_t> child = sys::fork_process({.numbers = numbers, .as_sibling = as_sibling});
+    if (child || child.error().os_errno() != EEXIST || waited >= kReaping_ms || !is_zombie(number)) return child;
+    TRY(sys::poll({}, 5));
+  }
+}
+
+// A fork with a number of its own, or any (0).
+Result<pid_t> fork_numbered(int number, bool as_sibling = false) {
+  if (number == 0) return sys::fork_process({.numbers = {}, .as_sibling = as_sibling});
+  Result<pid_t> child = fork_exactly(number, as_sibling);
   if (child) return child;
   Error error = std::move(child).error();
   if (error.os_errno() == EEXIST) {
@@ -114,11 +134,11 @@ Result<> fork_stand_in(Start& start) {
                              wanted.pgid));
   }
   if (led_by_another) {
-    pid_t leader = TRY(fork_numbered(wanted.sid).in("leader of the session"));
+    pid_t leader = TRY(fork_numbered(wanted.sid, start.in_builder).in("leader of the session"));
     if (leader != 0) return {};
     TRY(sys::new_session());
   }
-  pid_t child = TRY(fork_numbered(wanted.pid).in("stand-in"));
+  pid_t child = TRY(fork_numbered(wanted.pid, start.in_builder && !led_by_another).in("stand-in"));
   if (child != 0) {
     if (led_by_another) idle("stint leader");
     return {};
@@ -166,7 +186,10 @@ Result<> builder(Start& start) {
   if (plan.monotonic_offset_ns != 0 || plan.boottime_offset_ns != 0) {
     TRY(sys::move_clocks(plan.monotonic_offset_ns, plan.boottime_offset_ns));
   }
-  if (!plan.contained) return fork_stand_in(start);
+  if (!plan.contained) {
+    start.in_builder = true;
+    return fork_stand_in(start);
+  }
   // The supervisor becomes the parent of init, so that it learns of its end even when nobody is left to report it.
   if (TRY(sys::fork_process({.as_sibling = true})) == 0) init_main(start);
   return {};
@@ -256,7 +279,7 @@ Error namespaces_refused(Error error) {
 Result<Family> start_family(const FamilyPlan& plan) {
   std::pair<sys::UniqueFd, sys::UniqueFd> ends = TRY(sys::message_pair());
   Family family;
-  Start start{plan, std::move(ends.second), sys::UniqueFd(), sys::bounding_set()};
+  Start start{plan, std::move(ends.second), sys::UniqueFd(), sys::bounding_set(), false};
   family.socket = std::move(ends.first);
   if (plan.terminal) {
     start.master = TRY(sys::open_pty().in("the job's terminal"));

@@ -203,6 +203,12 @@ Result<int> stay_with(const Job& job, Family& family, std::optional<TerminalRela
   } else if (!outcome.ending && !outcome.stopped_by) {
     std::fprintf(stderr, "stint: %s was killed with its stand-in\n", job.name.c_str());
   }
+  // Who restarts it wants its numbers, and an orphan's are free only when somebody has reaped it.
+  if (!outcome.others_left && outcome.stopped_by) {
+    Result<sys::ChildState> gone = sys::wait_pid(job.contained ? family.init.number : family.stand_in.number);
+    // Not our child: its parent reaps it.
+    if (!gone && gone.error().os_errno() != ECHILD) return std::move(gone).error();
+  }
   if (keep || outcome.stopped_by || outcome.others_left) return outcome.exit_status;
   Result<std::vector<int>> checkpoints = list_checkpoints(job.directory);
   // It has run, its status goes to the caller, nothing is left to tell. What cannot be removed harms nobody.

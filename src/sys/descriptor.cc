@@ -93,6 +93,10 @@ Result<std::strong_ordering> compare_descriptions(int a, int b) {
   return failed("kcmp: this kernel gives no order of files");
 }
 
+Result<bool> shares_description(int ours, Pid other, int theirs) {
+  return TRY(call("kcmp", [&] { return ::syscall(SYS_kcmp, ::getpid(), other.number, KCMP_FILE, ours, theirs); })) == 0;
+}
+
 Result<> lock_range(int fd, bool open_file_description, bool exclusive, uint64_t start, uint64_t length) {
   struct flock lock = {};
   lock.l_type = exclusive ? F_WRLCK : F_RDLCK;

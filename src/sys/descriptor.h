@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/remote.h"
 #include "base/result.h"
 #include "sys/fd.h"
 
@@ -42,6 +43,8 @@ Result<> set_signal_of(int fd, int signal);
 
 // An order of open file descriptions, the kernel's own: equal when both descriptors (of this process) share one.
 Result<std::strong_ordering> compare_descriptions(int a, int b);
+// Whether a descriptor of ours and one of another process share their description.
+Result<bool> shares_description(int ours, Pid other, int theirs);
 
 // Record locks, not waiting for anybody. `length` 0: to the end of the file, however far it grows.
 Result<> lock_range(int fd, bool open_file_description, bool exclusive, uint64_t start, uint64_t length);
