@@ -253,6 +253,16 @@ Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Thread& thread, c
 
 namespace {
 
+// To the next stop that shows this signal; others are passed over.
+Result<> to_stop(tracee::Thread& thread, int signal) {
+  while (true) {
+    TRY(sys::ptrace_to_system_call(thread.tid));
+    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
+    if (!status.has_value() || status->exited()) return failed("the new process has ended");
+    if (status->signal() == signal) return {};
+  }
+}
+
 // Makes the call from the runner and interrupts it at once: the kernel then holds a restart block for the time that is
 // left. What the call returned, or -ERESTART_RESTARTBLOCK.
 Result<int64_t> reissue(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
@@ -266,17 +276,13 @@ Result<int64_t> reissue(tracee::StoppedProcess& process, tracee::Thread& thread,
   registers.orig_rax = ~uint64_t{0};
   TRY(sys::set_signal_mask(thread.tid, ~uint64_t{0}));
   TRY(sys::set_registers(thread.tid, registers));
-  bool entered = false;
-  while (true) {
-    TRY(sys::ptrace_to_system_call(thread.tid));
-    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
-    if (!status.has_value() || status->exited()) return failed("the new process has ended");
-    if (status->event() == PTRACE_EVENT_STOP && entered) break;
-    if (status->event() != 0 || status->signal() != kSystemCallStop) continue;
-    if (!entered) TRY(sys::ptrace_interrupt(thread.tid));
-    if (entered) registers = TRY(sys::get_registers(thread.tid));
-    entered = true;
-  }
+  TRY(to_stop(thread, kSystemCallStop));
+  TRY(sys::ptrace_interrupt(thread.tid));
+  TRY(to_stop(thread, kSystemCallStop));
+  registers = TRY(sys::get_registers(thread.tid));
+  // Any stop takes back a pending interrupt: once more, to get to where the kernel applies its restart rules.
+  TRY(sys::ptrace_interrupt(thread.tid));
+  TRY(to_stop(thread, SIGTRAP));
   return static_cast<int64_t>(registers.rax);
 }
 
