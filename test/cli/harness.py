@@ -87,6 +87,30 @@ class Place:
         return [["--contained"], ["--plain"]]
 
 
+COUNT = "import sys, time\nfor i in range(1, 41):\n    print(i, flush=True)\n    time.sleep(0.05)\nsys.exit(7)\n"
+COUNTED = b"".join(b"%d\n" % i for i in range(1, 41))
+
+
+def count(place):
+    """A program of one process that counts to 40 in two seconds."""
+    script = place.base / "count.py"
+    script.write_text(COUNT)
+    return ["/usr/bin/python3", str(script)]
+
+
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def output_file(place, name):
+    """A file for a job's output, which has to be the account's own."""
+    path = place.base / name
+    path.touch()
+    if place.account:
+        os.chown(path, pwd.getpwnam(place.account).pw_uid, -1)
+    return path
+
+
 class Terminal:
     """A process with a controlling terminal of its own, and we in front of it."""
 
