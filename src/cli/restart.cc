@@ -26,7 +26,7 @@ struct Place {
 Result<Place> own_directory(const store::CheckpointEntry& checkpoint) {
   Place place;
   place.job = TRY(job::find_job(checkpoint.job));
-  place.lock = TRY(job::lock_job(place.job.directory));
+  place.lock = TRY(job::lock_job(place.job.directory, job::kLockPatience_ms));
   if (job::is_alive(place.job.root) || job::is_alive(place.job.stand_in))
     return failed(fmt::format("job {} runs (process {}): `stint kill {}` ends it", place.job.name,
                               place.job.root.pid.number, place.job.name));

@@ -12,6 +12,7 @@
 #include "proc/process.h"
 #include "store/checkpoint_dir.h"
 #include "sys/file.h"
+#include "sys/poll.h"
 #include "sys/procfs.h"
 
 namespace stint::job {
@@ -147,10 +148,12 @@ Result<Claim> claim_job(const std::string& name, bool numbered) {
   }
 }
 
-Result<sys::UniqueFd> lock_job(const std::string& directory) {
+Result<sys::UniqueFd> lock_job(const std::string& directory, int patience_ms) {
   sys::UniqueFd lock = TRY(sys::open(directory + "/lock", O_RDWR | O_CREAT, 0600));
-  if (!TRY(sys::try_lock(lock.get(), sys::Lock::kExclusive))) {
-    return failed("another stint is starting, checkpointing or restarting it just now");
+  constexpr int kLook_ms = 2;
+  for (int waited = 0; !TRY(sys::try_lock(lock.get(), sys::Lock::kExclusive)); waited += kLook_ms) {
+    if (waited >= patience_ms) return failed("another stint is starting, checkpointing or restarting it just now");
+    TRY(sys::poll({}, kLook_ms));
   }
   return lock;
 }

@@ -90,8 +90,10 @@ struct Claim {
 // A new directory: NAME, or with `numbered` the first free of NAME, NAME-2, NAME-3 ... A job of exactly that name that
 // has ended and left no checkpoint makes room; else it is an error that says what to do.
 Result<Claim> claim_job(const std::string& name, bool numbered);
-// The lock of a job that is there. Fails when another holds it.
-Result<sys::UniqueFd> lock_job(const std::string& directory);
+// The lock of a job that is there. Fails when another holds it, and does not let it go within the time: a checkpoint
+// that has stopped the job still holds it for a moment when the supervisor has ended.
+inline constexpr int kLockPatience_ms = 20'000;
+Result<sys::UniqueFd> lock_job(const std::string& directory, int patience_ms = 0);
 
 Result<> write_job(const Job& job);
 Result<Job> read_job(const std::string& directory);

@@ -33,6 +33,8 @@ class Supervisor {
     if (terminal_) terminal_->take();
     if (options_.every_ms > 0) next_checkpoint_ms_ = sys::monotonic_ms() + options_.every_ms;
     while (!outcome_) TRY(round());
+    // It holds the job's lock until the job is gone, and whoever sees our status 85 may restart it at once.
+    if (checkpointer_ != 0 && outcome_->stopped_by) TRY(sys::wait_pid(checkpointer_));
     if (terminal_) {
       terminal_->drain();
       terminal_->give_back();

@@ -87,15 +87,22 @@ class Place:
         return [["--contained"], ["--plain"]]
 
 
-COUNT = "import sys, time\nfor i in range(1, 41):\n    print(i, flush=True)\n    time.sleep(0.05)\nsys.exit(7)\n"
+COUNT = """import os, sys, time
+for i in range(1, 41):
+    print(i, flush=True)
+    time.sleep(0.02)
+    while i == 30 and not os.path.exists(sys.argv[1]):
+        time.sleep(0.02)
+sys.exit(7)
+"""
 COUNTED = b"".join(b"%d\n" % i for i in range(1, 41))
 
 
 def count(place):
-    """A program of one process that counts to 40 in two seconds."""
+    """A program of one process that counts to 40, and from 30 on only when the file `finish` is there."""
     script = place.base / "count.py"
     script.write_text(COUNT)
-    return ["/usr/bin/python3", str(script)]
+    return ["/usr/bin/python3", str(script), str(place.base / "finish")]
 
 
 def lines(path):
