@@ -112,15 +112,18 @@ class Capture {
   Result<> record(tracee::StoppedProcess& process) {
     for (tracee::Thread& thread : process.threads())
       TRY(task::abort_critical_section(process.pid(), thread));
-    task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
-    TRY(task::check_supported(facts));
-    offsets_ = TRY(task::clock_offsets(process.pid()));
-    note_clocks();
     Range left = TRY(tracee::find_left_area(process.pid()));
     std::vector<image::ResumeCall> resumes = TRY(plan_resumes(process, left));
     tracee::Hands hands = left.empty() ? TRY(tracee::Hands::map_area(process))
                                        : tracee::Hands::adopt_area(process, left);
-    TRY(record_all(process, hands, facts, resumes));
+    {
+      task::Readable readable = TRY(task::Readable::make(process, hands));
+      task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
+      TRY(task::check_supported(facts));
+      offsets_ = TRY(task::clock_offsets(process.pid()));
+      note_clocks();
+      TRY(record_all(process, hands, facts, readable.dumpable(), resumes));
+    }
     if (!options_.stop) TRY(prepare_thaw(process, hands, resumes));
     resumes_ = std::move(resumes);
     return {};
@@ -137,19 +140,22 @@ class Capture {
   }
 
   Result<> record_all(tracee::StoppedProcess& process, tracee::Hands& hands, const task::ProcessFacts& facts,
-                      const std::vector<image::ResumeCall>& resumes) {
+                      uint32_t dumpable, const std::vector<image::ResumeCall>& resumes) {
     image::ProcessRecord record = TRY(task::capture_process(process, hands, facts));
+    record.dumpable = dumpable;
     for (size_t i = 0; i < resumes.size(); ++i) {
       tracee::Thread& thread = process.threads()[i];
       int32_t tid = facts.job_tids.at(thread.tid.number);
       image::ThreadRecord recorded =
-          TRY(task::capture_thread(process, thread, hands, record.pid, tid).in(fmt::format("thread {}", tid)));
+          TRY(task::capture_thread(process, thread, hands, record.pid, tid, facts.threads.at(thread.tid.number)).in(fmt::format("thread {}", tid)));
       recorded.resume = resumes[i];
       TRY(put(sink_, RecordType::kThread, recorded));
     }
     TRY(record_descriptors(process.pid(), record.pid));
     MemoryTotals memory =
-        TRY(capture_memory(process, record.pid, hands.mapped(), mapped_files_, shared_memory_, sink_).in("memory"));
+        TRY(capture_memory(process, record.pid, hands.mapped(), facts.exe, mapped_files_, shared_memory_, sink_)
+                .in("memory"));
+    record.exe_file = memory.exe_file;
     TRY(note_kernel_pages(process.pid(), record));
     TRY(shared_memory_.save(process, hands, sink_));
     TRY(file_states_.settle(sink_));

@@ -41,6 +41,9 @@ Result<> check_supported(const proc::VmaUsage& usage) {
   return {};
 }
 
+// As the link /proc/PID/exe would show it.
+std::string shown(const proc::Vma& vma) { return vma.deleted ? vma.path + " (deleted)" : vma.path; }
+
 class MemoryCapture {
  public:
   MemoryCapture(tracee::StoppedProcess& process, int32_t job_pid, files::MappedFiles& mapped_files,
@@ -57,7 +60,7 @@ class MemoryCapture {
     return {};
   }
 
-  Result<MemoryTotals> record() {
+  Result<MemoryTotals> record(const std::string& exe) {
     Pid pid = process_.pid();
     mem::AddressSpace space = mem::classify(
         vmas_, [&](uint64_t at, std::span<std::byte> to) { return sys::read_memory(pid, at, to.data(), to.size()); },
@@ -74,8 +77,11 @@ class MemoryCapture {
       TRY(sink_.put({image::RecordType::kVma, 1, true, image::encode(record)}));
       for (const sys::PageRun& run : pages[i].save)
         TRY(copier.add(run.range.start, run.range.start, run.range.size(), !vmas_[i].read));
+      if (record.backing == image::Backing::kFile && exe == shown(vmas_[i])) totals_.exe_file = record.object;
       totals_.mapped += vmas_[i].range.size();
     }
+    if (totals_.exe_file == 0)
+      return refused(fmt::format("it does not map its own program {} any more, so /proc/self/exe cannot be put back", exe));
     TRY(copier.finish());
     totals_.saved = copier.bytes();
     return totals_;
@@ -117,12 +123,12 @@ class MemoryCapture {
 
 }  // namespace
 
-Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours,
+Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours, const std::string& exe,
                                     files::MappedFiles& mapped_files, mem::SharedMemory& shared_memory,
                                     image::Sink& sink) {
   MemoryCapture capture(process, job_pid, mapped_files, shared_memory, sink);
   TRY(capture.read_maps(ours));
-  return capture.record();
+  return capture.record(exe);
 }
 
 }  // namespace stint::capture

@@ -74,7 +74,7 @@ Result<FileSystem> file_system_of(const Facts& facts) {
 }
 
 int reopen_flags(uint32_t recorded) {
-  int once = O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_ASYNC | (O_TMPFILE & ~O_DIRECTORY);
+  int once = O_CREAT | O_EXCL | O_TRUNC | O_CLOEXEC | O_ASYNC | (O_TMPFILE & ~O_DIRECTORY);
   return (static_cast<int>(recorded) & ~once) | O_NOCTTY;
 }
 

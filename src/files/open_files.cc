@@ -13,7 +13,8 @@ namespace stint::files {
 namespace {
 
 // What F_GETFL shows and open(2) takes without doing something to the file.
-constexpr int kOpenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOATIME | O_PATH | O_ASYNC;
+constexpr int kOpenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOATIME | O_PATH | O_ASYNC |
+                           O_NOFOLLOW;
 
 }  // namespace
 
@@ -41,7 +42,7 @@ Result<sys::UniqueFd> OpenFiles::open_file(uint64_t file_state, int flags) {
                                .in(record.path));
     return open_as_owner(path, flags).in(record.path);
   }
-  sys::UniqueFd file = TRY(open_as_owner(record.path, flags | (record.made_up ? 0 : O_NOFOLLOW)));
+  sys::UniqueFd file = TRY(open_as_owner(record.path, flags));
   struct stat now = TRY(sys::fstat(file.get()));
   if (!S_ISREG(now.st_mode) || static_cast<uint64_t>(now.st_size) < record.size)
     return unfit(fmt::format("{}: it was changed while the job was being restarted", record.path));

@@ -55,7 +55,7 @@ TEST(Codec, KeepsProcessAndThreadRecords) {
   process.pid = 3;
   process.actions.resize(64);
   process.actions[9].handler = 0x1234;
-  process.capabilities[2] = 5;
+  process.bounding_set = 5;
   Result<ProcessRecord> back = decode<ProcessRecord>(encode(process));
   ASSERT_TRUE(back.has_value()) << back.error().text();
   EXPECT_EQ(to_json(*back), to_json(process));

@@ -45,6 +45,7 @@ constexpr RecordKind kKinds[] = {
     {RecordType::kSignalfd, "signalfd", 1, print<SignalfdRecord>},
     {RecordType::kEpoll, "epoll", 1, print<EpollRecord>},
     {RecordType::kMemfd, "memfd", 1, print<MemfdRecord>},
+    {RecordType::kKernelFile, "kernel_file", 1, print<KernelFileRecord>},
     {RecordType::kStandardStream, "standard_stream", 1, print<StandardStreamRecord>},
 };
 

@@ -112,12 +112,9 @@ struct ProcessRecord {
   Bytes vdso;  // its text: on another kernel the old entry points lead to the new ones
   std::array<uint32_t, 4> uids{}, gids{};  // real, effective, saved, file system
   std::vector<uint32_t> groups;
-  std::array<uint64_t, 5> capabilities{};  // inheritable, permitted, effective, bounding, ambient
-  uint32_t securebits = 0;
-  bool no_new_privs = false;
+  uint64_t bounding_set = 0;  // of capabilities, of the first thread
   uint32_t dumpable = 1;
   bool child_subreaper = false;
-  bool keep_caps = false;
   bool thp_disabled = false;
   uint32_t personality = 0;
   int32_t oom_score_adj = 0;
@@ -138,9 +135,8 @@ struct ProcessRecord {
     a("exe", exe), a("exe_file", exe_file), a("cwd", cwd), a("root", root), a("umask", umask);
     a("memory_map", memory_map), a("auxv", auxv);
     a("vdso_start", vdso_start), a("vvar_start", vvar_start), a("vdso", vdso);
-    a("uids", uids), a("gids", gids), a("groups", groups), a("capabilities", capabilities);
-    a("securebits", securebits), a("no_new_privs", no_new_privs), a("dumpable", dumpable);
-    a("child_subreaper", child_subreaper), a("keep_caps", keep_caps), a("thp_disabled", thp_disabled);
+    a("uids", uids), a("gids", gids), a("groups", groups), a("bounding_set", bounding_set);
+    a("dumpable", dumpable), a("child_subreaper", child_subreaper), a("thp_disabled", thp_disabled);
     a("personality", personality), a("oom_score_adj", oom_score_adj), a("coredump_filter", coredump_filter);
     a("mce_kill", mce_kill), a("membarrier_registrations", membarrier_registrations);
     a("actions", actions), a("pending", pending), a("interval_timers", interval_timers);
@@ -192,6 +188,10 @@ struct ThreadRecord {
   int32_t death_signal = 0;
   uint64_t timer_slack_ns = 0;
   ResumeCall resume;
+  // Each thread has credentials of its own.
+  std::array<uint64_t, 5> capabilities{};  // inheritable, permitted, effective, bounding, ambient
+  uint32_t securebits = 0;
+  bool no_new_privs = false;
 
   template <class A>
   void fields(A& a) {
@@ -202,6 +202,7 @@ struct ThreadRecord {
     a("rseq", rseq), a("rseq_size", rseq_size), a("rseq_signature", rseq_signature);
     a("sched_attr", sched_attr), a("affinity", affinity), a("io_priority", io_priority);
     a("death_signal", death_signal), a("timer_slack_ns", timer_slack_ns), a("resume", resume);
+    a("capabilities", capabilities), a("securebits", securebits), a("no_new_privs", no_new_privs);
   }
 };
 

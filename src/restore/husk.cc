@@ -32,8 +32,8 @@ class Husk {
     TRY(make_room(pid));
     files::OpenFiles files = TRY(files::OpenFiles::make(job_.source, job_.file_plan, job_.file_options));
     TRY(make_memfds());
-    TRY(restore_descriptors(pid, files));
     TRY(open_mapped_files(files));
+    TRY(restore_descriptors(pid, files));
     TRY(map_area());
     TRY(task::restore_process_inside(job_.plan.process));
     forget_own_rseq();
@@ -66,9 +66,21 @@ class Husk {
       auto now = moved.find(fd);
       if (now != moved.end()) fd = now->second;
     };
+    TRY(occupy(numbers));
     follow(job_.socket);
     follow(terminal_);
     for (int& stream : job_.streams) follow(stream);
+    return {};
+  }
+
+  // So that nothing that we open meanwhile gets a number which the program's table will have.
+  Result<> occupy(const std::vector<int>& numbers) {
+    sys::UniqueFd nothing = TRY(sys::open("/dev/null", O_RDONLY));
+    for (int number : numbers) {
+      if (::fcntl(number, F_GETFD) >= 0) continue;
+      TRY(sys::call("dup3", [&] { return ::dup3(nothing.get(), number, O_CLOEXEC); }));
+    }
+    if (std::ranges::binary_search(numbers, nothing.get())) (void)nothing.release();  // It stands for its own number.
     return {};
   }
 
@@ -108,7 +120,9 @@ class Husk {
     context.open_file = [&](uint64_t state, int flags) { return files.open_file(state, flags); };
     std::vector<int> keep{job_.socket, pages_};
     for (const auto& [id, fd] : shared_memory_) keep.push_back(fd);
-    TRY(fd::restore_descriptors(job_.source, context, pid, keep));
+    for (const ObjectFd& file : report_.files) keep.push_back(file.fd);
+    for (const fd::PosixLock& held : TRY(fd::restore_descriptors(job_.source, context, pid, keep)))
+      report_.locks.push_back({held.fd, held.lock});
     for (const auto& [id, fd] : shared_memory_) {
       report_.shared_memory.push_back({id, fd});
       report_.to_close.push_back(fd);

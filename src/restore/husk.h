@@ -22,6 +22,16 @@ struct ObjectFd {
   }
 };
 
+// A POSIX lock that closing one of our descriptors of the same file drops: it is taken again at the end.
+struct HeldLock {
+  int32_t fd = -1;
+  image::FileLock lock;
+  template <class A>
+  void fields(A& a) {
+    a("fd", fd), a("lock", lock);
+  }
+};
+
 // What the husk tells us when it is ready, or why it is not.
 struct HuskReport {
   static constexpr const char* kName = "husk's report";
@@ -29,11 +39,12 @@ struct HuskReport {
   uint8_t error_kind = 0;
   std::string error;
   std::vector<ObjectFd> files, shared_memory;
+  std::vector<HeldLock> locks;
   std::vector<int32_t> to_close;  // descriptors that are not the program's
   template <class A>
   void fields(A& a) {
     a("ready", ready), a("error_kind", error_kind), a("error", error), a("files", files);
-    a("shared_memory", shared_memory), a("to_close", to_close);
+    a("shared_memory", shared_memory), a("to_close", to_close), a("locks", locks);
   }
 };
 

@@ -82,8 +82,8 @@ class Takeover {
       TRY(create_threads(process, hands).in("threads"));
       TRY(restore_threads(process, hands));
       TRY(task::restore_process_last(process, hands, plan_.process));
-      for (tracee::Thread& thread : process.threads())
-        TRY(task::drop_capabilities(process, thread, hands, plan_.process));
+      for (size_t i = 0; i < plan_.threads.size(); ++i)
+        TRY(task::restore_credentials(process, process.threads()[i], hands, plan_.threads[i]));
       TRY(prepare_resumes(process, hands));
     }
     for (size_t i = 0; i < plan_.threads.size(); ++i)
@@ -121,6 +121,19 @@ class Takeover {
       for (size_t i = at; i < std::min(report_.to_close.size(), at + tracee::Hands::kTableCalls); ++i)
         close_all.ask(SYS_close, {static_cast<uint64_t>(report_.to_close[i])});
       TRY(close_all.run(process.leader(), process.pid()));
+    }
+    return take_locks(process, hands);
+  }
+
+  Result<> take_locks(tracee::StoppedProcess& process, tracee::Hands& hands) {
+    for (const HeldLock& held : report_.locks) {
+      tracee::Table table(hands);
+      struct flock lock{};
+      lock.l_type = held.lock.exclusive ? F_WRLCK : F_RDLCK;
+      lock.l_whence = SEEK_SET;
+      lock.l_start = static_cast<off_t>(held.lock.start), lock.l_len = static_cast<off_t>(held.lock.length);
+      table.must("F_SETLK", SYS_fcntl, {static_cast<uint64_t>(held.fd), F_SETLK, table.in(lock)});
+      TRY(table.run(process.leader(), process.pid()));
     }
     return {};
   }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "proc/process.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
@@ -46,11 +47,39 @@ SchedLine read_sched(Pid thread) {
   return text.has_value() ? parse(*text) : SchedLine{};
 }
 
-// The scheduler's clock: our own start on the processor, a moment ago.
-std::optional<int64_t> scheduler_now() {
-  ::sched_yield();
-  return read_sched(Pid{0}).exec_start_ns;
-}
+// The scheduler's clock is each processor's own: it leaves out what interrupts and the hypervisor took. What it shows now
+// on the one that `thread` was last on, is seen by going there: our own start on that processor, a moment ago.
+class SchedulerClock {
+ public:
+  SchedulerClock() { ::sched_getaffinity(0, sizeof(ours_), &ours_); }
+  ~SchedulerClock() { ::sched_setaffinity(0, sizeof(ours_), &ours_); }
+
+  // By how much CLOCK_MONOTONIC is ahead of it.
+  std::optional<int64_t> behind_monotonic_ns(Pid thread) {
+    Result<std::string> text = sys::read_proc(thread, "stat");
+    if (!text.has_value()) return {};
+    Result<proc::Stat> stat = proc::parse_stat(*text);
+    if (!stat.has_value()) return {};
+    auto [known, is_new] = behind_.try_emplace(stat->processor);
+    if (is_new) known->second = measure(stat->processor);
+    return known->second;
+  }
+
+ private:
+  std::optional<int64_t> measure(int processor) {
+    cpu_set_t there;
+    CPU_ZERO(&there);
+    CPU_SET(processor, &there);
+    if (::sched_setaffinity(0, sizeof(there), &there) != 0) return {};
+    ::sched_yield();
+    std::optional<int64_t> scheduler = read_sched(Pid{0}).exec_start_ns;
+    if (!scheduler) return {};
+    return now_ns() - *scheduler;
+  }
+
+  cpu_set_t ours_;
+  std::map<int, std::optional<int64_t>> behind_;
+};
 
 }  // namespace
 
@@ -71,12 +100,14 @@ Deadlines::Deadlines(std::string notes_file) : notes_file_(std::move(notes_file)
 void Deadlines::look_ahead(Pid process) {
   Result<std::vector<Pid>> threads = sys::list_threads(process);
   if (!threads.has_value()) return;
-  std::optional<int64_t> scheduler = scheduler_now();
+  SchedulerClock clock;
   for (Pid tid : *threads) {
     SchedLine line = read_sched(tid);
     if (!line.switches) continue;
     Seen seen{.switches = *line.switches, .looked_ns = now_ns()};
-    if (scheduler && line.exec_start_ns) seen.slept_ns = std::max<int64_t>(0, *scheduler - *line.exec_start_ns);
+    std::optional<int64_t> behind = clock.behind_monotonic_ns(tid);
+    if (behind && line.exec_start_ns)
+      seen.slept_ns = std::max<int64_t>(0, seen.looked_ns - (*line.exec_start_ns + *behind));
     auto known = old_notes_.find(tid.number);
     // It has left the processor once since the last checkpoint let it go: it is still in that sleep.
     if (known != old_notes_.end() && known->second.switches + 1 == *line.switches) seen.note = &known->second;
@@ -100,10 +131,10 @@ uint64_t Deadlines::known_call(Pid thread) const {
   return seen != seen_.end() && seen->second.note != nullptr ? seen->second.note->call : 0;
 }
 
-void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns, uint64_t stops) {
+void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns) {
   SchedLine line = read_sched(thread);
   if (!line.switches) return;
-  new_notes_[thread.number] = {thread.number, *line.switches + stops, now_ns() + left_ns, call};
+  new_notes_[thread.number] = {thread.number, *line.switches, now_ns() + left_ns, call};
 }
 
 Result<> Deadlines::save() const {

@@ -33,8 +33,8 @@ class Deadlines {
   // The system call that it is known to sleep in from the last checkpoint, or 0.
   uint64_t known_call(Pid thread) const;
 
-  // Just before a thread goes on into a sleep that has `left_ns` to go, after `stops` more stops of ours.
-  void note(Pid thread, uint64_t call, int64_t left_ns, uint64_t stops);
+  // Just before a thread goes on into a sleep that has `left_ns` to go.
+  void note(Pid thread, uint64_t call, int64_t left_ns);
   // After the thaw. A failure would only make a later checkpoint's sleeps less exact, but is returned all the same.
   Result<> save() const;
 

@@ -367,8 +367,7 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t ru
 
 void note_sleep(const tracee::Thread& thread, const ResumeCall& resume, Deadlines& deadlines) {
   if (resume.time_left_ns < 0) return;
-  // The runner's way into the call is one more stop.
-  deadlines.note(thread.tid, resume.nr, resume.time_left_ns, thread.resume_frame != 0 ? 1 : 0);
+  deadlines.note(thread.tid, resume.nr, resume.time_left_ns);
 }
 
 }  // namespace stint::task

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -53,13 +54,25 @@ Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thre
   facts.auxv = TRY(sys::read_file(sys::proc_path(process, "auxv")));
   size_t depth = facts.status.nspid.size();
   for (const tracee::Thread& thread : threads) {
-    if (depth <= 1 || thread.tid == process) {
-      facts.job_tids[thread.tid.number] = depth <= 1 ? thread.tid.number : facts.status.nspid.back();
-      continue;
-    }
-    facts.job_tids[thread.tid.number] = TRY(job_number(thread.tid, depth));
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
+    facts.job_tids[thread.tid.number] = depth <= 1 ? thread.tid.number : innermost(status.nspid, thread.tid.number);
+    facts.threads[thread.tid.number] = std::move(status);
   }
   return facts;
+}
+
+Result<Readable> Readable::make(tracee::StoppedProcess& process, tracee::Hands& hands) {
+  tracee::Thread& leader = process.leader();
+  int64_t dumpable = TRY(hands.call(leader, "PR_GET_DUMPABLE", {SYS_prctl, {PR_GET_DUMPABLE}}));
+  Readable readable(process, hands, static_cast<uint32_t>(dumpable));
+  if (dumpable != 1) TRY(hands.call(leader, "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 1}}));
+  return readable;
+}
+
+Readable::~Readable() {
+  // 2 comes from the kernel alone and cannot be set; for others it means the same as 0.
+  if (process_ == nullptr || dumpable_ == 1 || process_->threads().empty()) return;
+  (void)hands_->call(process_->leader(), "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 0}});
 }
 
 Result<ClockOffsets> clock_offsets(Pid process) {
@@ -81,7 +94,7 @@ Result<ClockOffsets> clock_offsets(Pid process) {
 
 Result<> check_supported(const ProcessFacts& facts) {
   const proc::Status& status = facts.status;
-  if (status.seccomp != 0)
+  if (std::ranges::any_of(facts.threads, [](const auto& thread) { return thread.second.seccomp != 0; }))
     return refused("it runs under a seccomp filter, which the kernel does not let anybody put back: run it without its "
                    "sandbox (many programs have --no-sandbox or the like)");
   if (facts.root != "/")
@@ -109,9 +122,7 @@ void fill_from_facts(const ProcessFacts& facts, image::ProcessRecord& record) {
                        stat.start_stack, stat.arg_start, stat.arg_end, stat.env_start, stat.env_end};
   record.auxv = facts.auxv;
   record.uids = status.uids, record.gids = status.gids, record.groups = status.groups;
-  record.capabilities = {status.cap_inheritable, status.cap_permitted, status.cap_effective, status.cap_bounding,
-                         status.cap_ambient};
-  record.no_new_privs = status.no_new_privs;
+  record.bounding_set = status.cap_bounding;
 }
 
 Result<> read_proc_settings(Pid process, image::ProcessRecord& record) {
@@ -136,9 +147,6 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   ActionQuestions actions(table);
   TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), facts.job_tids));
   size_t brk = table.must("brk", SYS_brk, {0});
-  size_t dumpable = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
-  size_t keep_caps = table.must("PR_GET_KEEPCAPS", SYS_prctl, {PR_GET_KEEPCAPS});
-  size_t securebits = table.must("PR_GET_SECUREBITS", SYS_prctl, {PR_GET_SECUREBITS});
   size_t thp = table.must("PR_GET_THP_DISABLE", SYS_prctl, {PR_GET_THP_DISABLE});
   size_t mce = table.must("PR_MCE_KILL_GET", SYS_prctl, {PR_MCE_KILL_GET});
   uint64_t subreaper = table.out<int>();
@@ -152,9 +160,6 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   actions.answer(table, record);
   timers.answer(table, record);
   record.memory_map.brk = static_cast<uint64_t>(table.result(brk));
-  record.dumpable = static_cast<uint32_t>(table.result(dumpable));
-  record.keep_caps = table.result(keep_caps) != 0;
-  record.securebits = static_cast<uint32_t>(table.result(securebits));
   record.thp_disabled = table.result(thp) != 0;
   record.mce_kill = static_cast<uint32_t>(table.result(mce));
   record.child_subreaper = table.value<int>(subreaper) != 0;
@@ -206,14 +211,13 @@ Result<> restore_proc_settings(const image::ProcessRecord& record) {
 Result<> restore_flags(const image::ProcessRecord& record) {
   if (record.child_subreaper) TRY(set_prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1));
   if (record.thp_disabled) TRY(set_prctl("PR_SET_THP_DISABLE", PR_SET_THP_DISABLE, 1));
-  if (record.no_new_privs) TRY(set_prctl("PR_SET_NO_NEW_PRIVS", PR_SET_NO_NEW_PRIVS, 1));
   if (record.mce_kill != PR_MCE_KILL_DEFAULT)
     TRY(sys::call("PR_MCE_KILL", [&] { return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill, 0, 0); }));
   for (int command : kMembarrierRegister)
     if (record.membarrier_registrations & command)
       TRY(sys::call("membarrier", [&] { return syscall(SYS_membarrier, command, 0, 0); }));
   for (int capability = 0; capability < 64; ++capability)
-    if ((record.capabilities[3] >> capability & 1) == 0 && prctl(PR_CAPBSET_READ, capability) == 1)
+    if ((record.bounding_set >> capability & 1) == 0 && prctl(PR_CAPBSET_READ, capability) == 1)
       TRY(set_prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability));
   return {};
 }
@@ -251,7 +255,6 @@ Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& ha
   tracee::Table table(hands);
   queue_pending(table, record.pending, record.pid, record.pid, true);
   table.must("personality", SYS_personality, {record.personality});
-  if (record.keep_caps) table.must("PR_SET_KEEPCAPS", SYS_prctl, {PR_SET_KEEPCAPS, 1});
   // 2 (only root may read it) comes from the kernel, never from prctl: for us it is the same as 0.
   table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, record.dumpable == 1 ? 1u : 0u});
   TRY(table.run(leader, process.pid()));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <utility>
 
 #include "image/task_records.h"
 #include "proc/process.h"
@@ -15,9 +16,30 @@ struct ProcessFacts {
   proc::Status status;
   std::string exe, cwd, root;
   Bytes auxv;
-  std::map<int, int> job_tids;  // our number of each thread -> the job's
+  std::map<int, int> job_tids;         // our number of each thread -> the job's
+  std::map<int, proc::Status> threads;  // by our number
 };
 Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thread>& threads);
+
+// A process that is not dumpable has its /proc closed even for its own user. While one of these is there, it is open.
+class Readable {
+ public:
+  static Result<Readable> make(tracee::StoppedProcess& process, tracee::Hands& hands);
+  Readable(Readable&& other) noexcept
+      : process_(std::exchange(other.process_, nullptr)), hands_(other.hands_), dumpable_(other.dumpable_) {}
+  Readable& operator=(Readable&&) = delete;
+  ~Readable();  // as it was
+
+  uint32_t dumpable() const { return dumpable_; }
+
+ private:
+  Readable(tracee::StoppedProcess& process, tracee::Hands& hands, uint32_t dumpable)
+      : process_(&process), hands_(&hands), dumpable_(dumpable) {}
+
+  tracee::StoppedProcess* process_;
+  tracee::Hands* hands_;
+  uint32_t dumpable_;
+};
 
 // What the job's CLOCK_MONOTONIC and CLOCK_BOOTTIME show more than ours (/proc/PID/timens_offsets).
 struct ClockOffsets {

@@ -39,7 +39,8 @@ Result<> abort_critical_section(Pid process, tracee::Thread& thread) {
 }
 
 Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
-                                           tracee::Hands& hands, int32_t job_pid, int32_t job_tid) {
+                                           tracee::Hands& hands, int32_t job_pid, int32_t job_tid,
+                                           const proc::Status& status) {
   image::ThreadRecord record;
   record.pid = job_pid, record.tid = job_tid;
   record.comm = without_newline(TRY(sys::read_proc(thread.tid, "comm")));
@@ -56,7 +57,12 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   record.affinity = TRY(sys::get_affinity(thread.tid));
   record.io_priority = TRY(sys::get_io_priority(thread.tid));
 
+  record.capabilities = {status.cap_inheritable, status.cap_permitted, status.cap_effective, status.cap_bounding,
+                         status.cap_ambient};
+  record.no_new_privs = status.no_new_privs;
+
   tracee::Table table(hands);
+  size_t securebits = table.must("PR_GET_SECUREBITS", SYS_prctl, {PR_GET_SECUREBITS});
   uint64_t stack = table.out<stack_t>(), clear_tid = table.out<uint64_t>(), death = table.out<int>();
   table.must("sigaltstack", SYS_sigaltstack, {0, stack});
   table.must("PR_GET_TID_ADDRESS", SYS_prctl, {PR_GET_TID_ADDRESS, clear_tid});
@@ -70,6 +76,7 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   record.clear_child_tid = table.value<uint64_t>(clear_tid);
   record.death_signal = table.value<int>(death);
   record.timer_slack_ns = static_cast<uint64_t>(table.result(slack));
+  record.securebits = static_cast<uint32_t>(table.result(securebits));
   return record;
 }
 
@@ -126,8 +133,8 @@ Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
   return {};
 }
 
-Result<> drop_capabilities(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
-                           const image::ProcessRecord& record) {
+Result<> restore_credentials(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                             const image::ThreadRecord& record) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   auto low = [](uint64_t set) { return static_cast<uint32_t>(set); };
   auto high = [](uint64_t set) { return static_cast<uint32_t>(set >> 32); };
@@ -135,10 +142,16 @@ Result<> drop_capabilities(tracee::StoppedProcess& process, tracee::Thread& thre
   __user_cap_data_struct data[2] = {{low(effective), low(permitted), low(inheritable)},
                                     {high(effective), high(permitted), high(inheritable)}};
   tracee::Table table(hands);
+  // keepcaps (16) may be set by anybody, the others by CAP_SETPCAP, which goes with the next call.
+  constexpr uint64_t kKeepCaps = 16;
+  bool others = (record.securebits & ~kKeepCaps) != 0;
+  if (others) table.must("PR_SET_SECUREBITS", SYS_prctl, {PR_SET_SECUREBITS, record.securebits});
   table.must("capset", SYS_capset, {table.in(header), table.in(data)});
   for (uint64_t capability = 0; capability < 64; ++capability)
     if (ambient >> capability & 1)
       table.must("PR_CAP_AMBIENT_RAISE", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability});
+  if (!others && record.securebits != 0) table.must("PR_SET_KEEPCAPS", SYS_prctl, {PR_SET_KEEPCAPS, 1});
+  if (record.no_new_privs) table.must("PR_SET_NO_NEW_PRIVS", SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
   return table.run(thread, process.pid());
 }
 

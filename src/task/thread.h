@@ -3,6 +3,7 @@
 #pragma once
 
 #include "image/task_records.h"
+#include "proc/process.h"
 #include "tracee/table.h"
 
 namespace stint::task {
@@ -13,7 +14,8 @@ Result<> abort_critical_section(Pid process, tracee::Thread& thread);
 
 // What only the thread itself can be asked, together with what is seen from outside. `resume` was planned before.
 Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
-                                           tracee::Hands& hands, int32_t job_pid, int32_t job_tid);
+                                           tracee::Hands& hands, int32_t job_pid, int32_t job_tid,
+                                           const proc::Status& status);
 
 // Gives a new thread of the husk what the record says, but for its registers: these it gets at release (thread.registers,
 // thread.signal_mask are set here). All threads exist already. Leaves capabilities alone.
@@ -21,7 +23,7 @@ Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
                         const image::ThreadRecord& record);
 
 // The last calls that a thread makes for us: they give up what made the others possible.
-Result<> drop_capabilities(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
-                           const image::ProcessRecord& record);
+Result<> restore_credentials(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                             const image::ThreadRecord& record);
 
 }  // namespace stint::task

@@ -114,35 +114,36 @@ StoppedProcess::~StoppedProcess() { thaw(); }
 
 namespace {
 
-// Leads the thread into the call that the runner finishes for it, so that it is in the kernel before we let it go: a signal
-// that arrives from then on interrupts the call, as it would have without us. True when it went that way.
-bool enter_resumed_call(Thread& thread) {
+// Whether a signal waits that the thread will take at once.
+bool signal_is_due(const Thread& thread) {
+  for (bool shared : {false, true}) {
+    Result<std::vector<siginfo_t>> pending = sys::peek_signals(thread.tid, shared);
+    if (!pending.has_value()) return false;
+    for (const siginfo_t& info : *pending)
+      if ((thread.signal_mask >> (info.si_signo - 1) & 1) == 0) return true;
+  }
+  return false;
+}
+
+// Into the runner, which finishes the call that the stop cut off. (Not further: a thread that is let go from a stop inside
+// a system call is always interrupted once, and the call would end with EINTR.)
+sys::Registers into_runner(const Thread& thread) {
   sys::Registers registers = thread.registers;
   registers.rbx = thread.resume_frame;
   registers.rip = thread.runner;
   registers.rax = 0;
   registers.orig_rax = ~uint64_t{0};
-  if (!sys::set_registers(thread.tid, registers).has_value()) return false;
-  if (!sys::ptrace_to_system_call(thread.tid).has_value()) return false;
-  Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(thread.tid, true);
-  if (!status.has_value() || !status->has_value() || !(*status)->stopped()) return false;
-  if ((*status)->signal() == kSystemCallStop) return true;
-  // A signal was first: the interrupted call ends with EINTR, or is restarted, as the signal's action wants it.
-  (void)sys::set_registers(thread.tid, thread.registers);
-  (void)sys::ptrace_detach(thread.tid, (*status)->event() == 0 ? (*status)->signal() : 0);
-  return false;
+  return registers;
 }
 
 }  // namespace
 
 void release(Thread& thread) {
+  // With a signal due, the kernel's own rules hold: the call ends with EINTR if a handler runs, else it is made again.
+  bool resume = thread.resume_frame != 0 && !signal_is_due(thread);
   // A failure here means that the thread is gone (killed): there is nobody to tell it to.
   (void)sys::set_signal_mask(thread.tid, thread.signal_mask);
-  if (thread.resume_frame != 0) {
-    if (enter_resumed_call(thread)) (void)sys::ptrace_detach(thread.tid);
-    return;
-  }
-  (void)sys::set_registers(thread.tid, thread.registers);
+  (void)sys::set_registers(thread.tid, resume ? into_runner(thread) : thread.registers);
   (void)sys::ptrace_detach(thread.tid);
 }
 

@@ -2,6 +2,7 @@
 // (in) and room for what they write (out) lie in the hands' scratch memory; run() brings it there and back.
 #pragma once
 
+#include <concepts>
 #include <cstring>
 #include <vector>
 
@@ -18,6 +19,7 @@ class Table {
   // A copy of these bytes there.
   uint64_t in(ByteView bytes);
   template <class T>
+    requires(std::is_trivially_copyable_v<T> && !std::convertible_to<const T&, ByteView>)
   uint64_t in(const T& value) {
     return in(ByteView(reinterpret_cast<const std::byte*>(&value), sizeof(value)));
   }
