@@ -78,7 +78,8 @@ Result<Taken> take(const CheckpointArguments& arguments) {
   store::WriteOptions write;
   write.compression = TRY(store::parse_compression(arguments.compress).in("--compress"));
   job::Job job = TRY(find_target(arguments.target));
-  sys::UniqueFd lock = TRY(job::lock_job(job.directory));
+  sys::UniqueFd lock = TRY(job::lock_job(job.directory, job::kLockPatience_ms));
+  job = TRY(job::read_job(job.directory));  // Another one may have restarted it meanwhile.
   if (!job::is_alive(job.root))
     return failed(fmt::format("job {} does not run: {}", job.name, job::name_of(job::state_of(job))));
   capture::Target target = capture_target(job, TRY(job::state_directory()));
