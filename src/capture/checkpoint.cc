@@ -1,5 +1,6 @@
 #include "capture/checkpoint.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #include "fd/table.h"
 #include "files/file_states.h"
 #include "files/mapped_files.h"
+#include "sys/file.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
 #include "sys/terminal.h"
@@ -105,25 +107,23 @@ class Capture {
     Result<std::vector<proc::Vma>> vmas = proc::parse_maps(*text);
     if (!vmas.has_value()) return;
     for (const proc::Vma& vma : *vmas)
-      if (vma.name == proc::VmaName::kFile && !vma.shared && !vma.nameless_shared())
+      if (vma.path != target_.ledger_file && vma.name == proc::VmaName::kFile && !vma.shared && !vma.nameless_shared())
         mapped_files_.look_ahead(target_.root, vma);
   }
 
   Result<> record(tracee::StoppedProcess& process) {
     for (tracee::Thread& thread : process.threads())
       TRY(task::abort_critical_section(process.pid(), thread));
+    task::Readable readable = TRY(task::Readable::make(process));
     Range left = TRY(tracee::find_left_area(process.pid()));
     std::vector<image::ResumeCall> resumes = TRY(plan_resumes(process, left));
     tracee::Hands hands = left.empty() ? TRY(tracee::Hands::map_area(process))
                                        : tracee::Hands::adopt_area(process, left);
-    {
-      task::Readable readable = TRY(task::Readable::make(process, hands));
-      task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
-      TRY(task::check_supported(facts));
-      offsets_ = TRY(task::clock_offsets(process.pid()));
-      note_clocks();
-      TRY(record_all(process, hands, facts, readable.dumpable(), resumes));
-    }
+    task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
+    TRY(task::check_supported(facts));
+    offsets_ = TRY(task::clock_offsets(process.pid()));
+    note_clocks();
+    TRY(record_all(process, hands, facts, readable.dumpable(), resumes));
     if (!options_.stop) TRY(prepare_thaw(process, hands, resumes));
     resumes_ = std::move(resumes);
     return {};
@@ -153,7 +153,7 @@ class Capture {
     }
     TRY(record_descriptors(process.pid(), record.pid));
     MemoryTotals memory =
-        TRY(capture_memory(process, record.pid, hands.mapped(), facts.exe, mapped_files_, shared_memory_, sink_)
+        TRY(capture_memory(process, record.pid, hands.mapped(), {facts.exe, target_.ledger_file}, mapped_files_, shared_memory_, sink_)
                 .in("memory"));
     record.exe_file = memory.exe_file;
     TRY(note_kernel_pages(process.pid(), record));
@@ -232,9 +232,25 @@ class Capture {
     job_.cpu_features = task::cpu_features();
   }
 
+  // What is in it are hints: it may be read while the job runs.
+  Result<> save_ledger() {
+    if (target_.ledger_file.empty()) return {};
+    Result<sys::UniqueFd> file = sys::open(target_.ledger_file, O_RDONLY);
+    if (!file.has_value()) return {};  // The program never had an agent, or has replaced the directory.
+    uint64_t size = static_cast<uint64_t>(TRY(sys::fstat(file->get())).st_size);
+    for (uint64_t at = 0; at < size; at += image::kPageBufferSize) {
+      std::unique_ptr<image::PageBuffer> buffer = TRY(sink_.page_buffer());
+      uint64_t piece = std::min<uint64_t>(image::kPageBufferSize, size - at);
+      TRY(sys::pread_all(file->get(), {buffer->data(), piece}, at));
+      TRY(sink_.put_pages({{image::kLedgerSpace, at, piece}}, std::move(buffer)));
+    }
+    return {};
+  }
+
   // What needs no stop any more, and the commit.
   Result<> finish() {
     if (options_.stop) report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    TRY(save_ledger());
     TRY(file_states_.save(sink_));
     TRY(mapped_files_.save(sink_));
     job_.page_bytes = report_.memory_bytes;

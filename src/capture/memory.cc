@@ -46,9 +46,9 @@ std::string shown(const proc::Vma& vma) { return vma.deleted ? vma.path + " (del
 
 class MemoryCapture {
  public:
-  MemoryCapture(tracee::StoppedProcess& process, int32_t job_pid, files::MappedFiles& mapped_files,
+  MemoryCapture(tracee::StoppedProcess& process, int32_t job_pid, const MemoryNames& names, files::MappedFiles& mapped_files,
                 mem::SharedMemory& shared_memory, image::Sink& sink)
-      : process_(process), job_pid_(job_pid), mapped_files_(mapped_files), shared_memory_(shared_memory), sink_(sink) {}
+      : process_(process), job_pid_(job_pid), names_(names), mapped_files_(mapped_files), shared_memory_(shared_memory), sink_(sink) {}
 
   Result<> read_maps(Range ours) {
     std::string text = TRY(sys::read_proc(process_.pid(), "smaps"));
@@ -60,7 +60,7 @@ class MemoryCapture {
     return {};
   }
 
-  Result<MemoryTotals> record(const std::string& exe) {
+  Result<MemoryTotals> record() {
     Pid pid = process_.pid();
     mem::AddressSpace space = mem::classify(
         vmas_, [&](uint64_t at, std::span<std::byte> to) { return sys::read_memory(pid, at, to.data(), to.size()); },
@@ -77,11 +77,12 @@ class MemoryCapture {
       TRY(sink_.put({image::RecordType::kVma, 1, true, image::encode(record)}));
       for (const sys::PageRun& run : pages[i].save)
         TRY(copier.add(run.range.start, run.range.start, run.range.size(), !vmas_[i].read));
-      if (record.backing == image::Backing::kFile && exe == shown(vmas_[i])) totals_.exe_file = record.object;
+      if (record.backing == image::Backing::kFile && names_.exe == shown(vmas_[i])) totals_.exe_file = record.object;
       totals_.mapped += vmas_[i].range.size();
     }
     if (totals_.exe_file == 0)
-      return refused(fmt::format("it does not map its own program {} any more, so /proc/self/exe cannot be put back", exe));
+      return refused(fmt::format("it does not map its own program {} any more, so /proc/self/exe cannot be put back",
+                                 names_.exe));
     TRY(copier.finish());
     totals_.saved = copier.bytes();
     return totals_;
@@ -103,6 +104,9 @@ class MemoryCapture {
     } else if (vma.nameless_shared() || vma.path.starts_with("/memfd:")) {
       record.backing = image::Backing::kSharedMemory;
       record.object = TRY(shared_memory_.note_mapping(usage));
+    } else if (!names_.ledger.empty() && vma.path == names_.ledger) {
+      record.backing = image::Backing::kAgentLedger;
+      record.file_writable = true;
     } else if (!vma.anonymous()) {
       record.file_writable = vma.shared && usage.flags.has("mw");
       record.backing = vma.path == "/dev/zero" ? image::Backing::kDevice : image::Backing::kFile;
@@ -113,6 +117,7 @@ class MemoryCapture {
 
   tracee::StoppedProcess& process_;
   int32_t job_pid_;
+  const MemoryNames& names_;
   files::MappedFiles& mapped_files_;
   mem::SharedMemory& shared_memory_;
   image::Sink& sink_;
@@ -123,12 +128,12 @@ class MemoryCapture {
 
 }  // namespace
 
-Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours, const std::string& exe,
+Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours, const MemoryNames& names,
                                     files::MappedFiles& mapped_files, mem::SharedMemory& shared_memory,
                                     image::Sink& sink) {
-  MemoryCapture capture(process, job_pid, mapped_files, shared_memory, sink);
+  MemoryCapture capture(process, job_pid, names, mapped_files, shared_memory, sink);
   TRY(capture.read_maps(ours));
-  return capture.record(exe);
+  return capture.record();
 }
 
 }  // namespace stint::capture

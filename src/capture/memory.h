@@ -14,9 +14,15 @@ struct MemoryTotals {
   uint64_t exe_file = 0;           // id of the MappedFileRecord of the program itself
 };
 
+// Paths that mean something.
+struct MemoryNames {
+  std::string exe;     // what /proc/PID/exe leads to
+  std::string ledger;  // the agent's, which is no file of the program's; empty for none
+};
+
 // Writes the VmaRecords and the private pages of one process; notes files and shared memory, which are saved later.
-// `ours`: memory of ours inside the process, which is not the program's. `exe`: what /proc/PID/exe leads to. kRefused names a mapping that cannot be kept.
-Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours, const std::string& exe,
+// `ours`: memory of ours inside the process, which is not the program's. kRefused names a mapping that cannot be kept.
+Result<MemoryTotals> capture_memory(tracee::StoppedProcess& process, int32_t job_pid, Range ours, const MemoryNames& names,
                                     files::MappedFiles& mapped_files, mem::SharedMemory& shared_memory,
                                     image::Sink& sink);
 

@@ -37,6 +37,7 @@ enum class Backing : uint8_t {
   kFile = 1,         // object: a MappedFileRecord; shared or private
   kSharedMemory = 2, // object: a SharedMemoryRecord
   kVdso = 3,         // the kernel's: vdso, vvar, vvar_vclock
+  kAgentLedger = 5,  // jobs/NAME/ledger: its content is under kLedgerSpace
   kDevice = 4,       // object: a MappedFileRecord of a character device that may be mapped again (/dev/zero private)
 };
 

@@ -55,6 +55,7 @@ struct Record {
 // A run of page data. `space` says whose: the job pid of the process for private memory, or an object id (its top bit
 // set, see kObjectSpace) for a shared memory object or a saved file; `offset` is the address, or the offset in the object.
 inline constexpr uint64_t kObjectSpace = uint64_t{1} << 63;
+inline constexpr uint64_t kLedgerSpace = kObjectSpace | uint64_t{1} << 60;  // what the agent's ledger held
 struct PageRun {
   uint64_t space = 0;
   uint64_t offset = 0;

@@ -161,10 +161,11 @@ struct ResumeCall {
   uint8_t time_argument = 0;   // which argument carries it: number 1..6; 0: none
   bool time_is_milliseconds = false;  // else the argument points at a struct timespec
   uint64_t done = 0;           // bytes moved before the stop
+  std::vector<uint64_t> rest;  // of writev and sendmsg: address, length pairs that are still to be moved
   template <class A>
   void fields(A& a) {
     a("kind", kind), a("nr", nr), a("args", args), a("time_left_ns", time_left_ns), a("time_argument", time_argument);
-    a("time_is_milliseconds", time_is_milliseconds), a("done", done);
+    a("time_is_milliseconds", time_is_milliseconds), a("done", done), a("rest", rest);
   }
 };
 

@@ -73,8 +73,9 @@ Result<> Rebuild::map(const MappingFds& fds) {
   for (const image::VmaRecord& vma : vmas_) {
     if (vma.backing == image::Backing::kVdso) continue;
     uint64_t fd = ~uint64_t{0};
-    if (vma.backing == image::Backing::kFile || vma.backing == image::Backing::kDevice) {
-      auto file = fds.files.find(vma.object);
+    bool ledger = vma.backing == image::Backing::kAgentLedger;
+    if (vma.backing == image::Backing::kFile || vma.backing == image::Backing::kDevice || ledger) {
+      auto file = fds.files.find(ledger ? image::kLedgerSpace : vma.object);
       if (file == fds.files.end()) return damaged(fmt::format("mapping {:#x} has no file", vma.start));
       fd = file->second;
     } else if (vma.backing == image::Backing::kSharedMemory) {

@@ -135,6 +135,11 @@ class Husk {
     for (const image::VmaRecord& vma : job_.plan.vmas)
       if (vma.backing == image::Backing::kFile || vma.backing == image::Backing::kDevice)
         wanted[vma.object] |= vma.file_writable;
+    if (std::ranges::any_of(job_.plan.vmas, [](auto& vma) { return vma.backing == image::Backing::kAgentLedger; })) {
+      int fd = TRY(sys::open(job_.ledger, O_RDWR)).release();
+      report_.files.push_back({image::kLedgerSpace, fd});
+      report_.to_close.push_back(fd);
+    }
     for (auto [id, writable] : wanted) {
       if (id == 0) continue;
       int fd = TRY(files.open_mapped_file(id, writable)).release();

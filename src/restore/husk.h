@@ -54,6 +54,7 @@ struct HuskJob {
   files::FilePlan file_plan;
   files::CheckOptions file_options;
   std::array<int, 3> streams;  // the new standard streams of the job
+  std::string ledger;          // the agent's, laid out anew
   int socket = -1;             // the report goes there
 };
 

@@ -11,10 +11,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "files/agent_install.h"
 #include "files/put_back.h"
 #include "mem/rebuild.h"
 #include "proc/process.h"
 #include "restore/husk.h"
+#include "sys/file.h"
 #include "sys/message.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
@@ -86,6 +88,7 @@ class Takeover {
         TRY(task::restore_credentials(process, process.threads()[i], hands, plan_.threads[i]));
       TRY(prepare_resumes(process, hands));
     }
+    TRY(task::restore_dumpable(process, plan_.process));
     for (size_t i = 0; i < plan_.threads.size(); ++i)
       task::note_sleep(process.threads()[i], plan_.threads[i].resume, deadlines_);
     process.thaw();
@@ -210,6 +213,25 @@ files::CheckOptions file_options(const RestartOptions& options) {
   return check;
 }
 
+// The agent goes on with its notes in the ledger of the job that this is now.
+Result<> lay_out_ledger(const image::Source& source, const std::string& path) {
+  const std::vector<image::Source::Block>& blocks = source.blocks(image::kLedgerSpace);
+  if (blocks.empty()) return {};
+  TRY(files::create_ledger(path));
+  sys::UniqueFd file = TRY(sys::open(path, O_WRONLY));
+  Bytes bytes(image::kPageBufferSize);
+  for (const image::Source::Block& block : blocks) {
+    if (block.all_zero) continue;
+    TRY(source.read(block, bytes.data()));
+    const std::byte* from = bytes.data();
+    for (const image::PageRun& run : block.runs) {
+      TRY(sys::pwrite_all(file.get(), {from, run.size}, run.offset));
+      from += run.size;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<Restarted> restart(const RestartOptions& options) {
@@ -221,7 +243,9 @@ Result<Restarted> restart(const RestartOptions& options) {
   files::FilePlan file_plan = TRY(files::check_files(*source, hashes, check));
 
   auto [ours, theirs] = TRY(sys::message_pair());
-  HuskJob husk{plan, *source, file_plan, check, options.streams, theirs.get()};
+  std::string ledger = options.job_directory + "/ledger";
+  TRY(lay_out_ledger(*source, ledger));
+  HuskJob husk{plan, *source, file_plan, check, options.streams, ledger, theirs.get()};
   job::FamilyPlan family_wanted = family_plan(plan, options);
   family_wanted.root_main = [&](int terminal) -> int { husk_main(husk, terminal); };
   Restarted restarted;

@@ -155,32 +155,49 @@ Result<ResumeCall> plan_short_count(Pid process, tracee::Thread& thread) {
   return ResumeCall{};
 }
 
-// Vectors that were moved in part: how much they hold in all.
-Result<uint64_t> vector_size(Pid process, uint64_t vector, uint64_t count) {
-  uint64_t total = 0;
-  for (uint64_t i = 0; i < std::min<uint64_t>(count, 1024); ++i) {
-    iovec piece = TRY(tracee::peek(process, RemotePtr<iovec>(vector + i * sizeof(iovec))));
-    total += piece.iov_len;
+constexpr size_t kMostPieces = 96;  // of a vector that fits into a resume slot
+
+// What is left of a vector (address, length pairs) of which `moved` bytes are done.
+std::vector<uint64_t> rest_of(const std::vector<iovec>& vector, uint64_t moved) {
+  std::vector<uint64_t> rest;
+  for (const iovec& piece : vector) {
+    uint64_t skip = std::min<uint64_t>(moved, piece.iov_len);
+    moved -= skip;
+    if (skip == piece.iov_len) continue;
+    rest.insert(rest.end(), {reinterpret_cast<uint64_t>(piece.iov_base) + skip, piece.iov_len - skip});
   }
-  return total;
+  return rest;
 }
 
-// A writev or sendmsg that the stop cut off would need a vector of its own to go on: it is let to finish instead.
-Result<> refuse_cut_vector(Pid process, tracee::Thread& thread) {
+Result<std::vector<iovec>> read_vector(Pid process, uint64_t at, uint64_t count) {
+  std::vector<iovec> vector;
+  for (uint64_t i = 0; i < std::min<uint64_t>(count, 1024); ++i)
+    vector.push_back(TRY(tracee::peek(process, RemotePtr<iovec>(at + i * sizeof(iovec)))));
+  return vector;
+}
+
+// A writev or sendmsg that the stop has cut off goes on with a vector of its own.
+Result<ResumeCall> plan_cut_vector(Pid process, tracee::Thread& thread) {
   const sys::Registers& registers = thread.registers;
-  uint64_t nr = registers.orig_rax;
-  if ((nr != SYS_writev && nr != SYS_sendmsg) || static_cast<int64_t>(registers.rax) <= 0) return {};
-  uint64_t vector = registers.rsi, count = registers.rdx;
+  uint64_t nr = registers.orig_rax, at = registers.rsi, count = registers.rdx;
+  if (nr != SYS_writev && (nr != SYS_sendmsg || (registers.rdx & MSG_DONTWAIT) != 0)) return ResumeCall{};
   if (nr == SYS_sendmsg) {
-    msghdr message = TRY(tracee::peek(process, RemotePtr<msghdr>(registers.rsi)));
-    vector = reinterpret_cast<uint64_t>(message.msg_iov);
-    count = message.msg_iovlen;
+    msghdr message = TRY(tracee::peek(process, RemotePtr<msghdr>(at)));
+    at = reinterpret_cast<uint64_t>(message.msg_iov), count = message.msg_iovlen;
   }
-  if (registers.rax < TRY(vector_size(process, vector, count)) &&
-      TRY(blocks_until_done(process, static_cast<int>(registers.rdi))))
-    return refused(fmt::format("thread {}: it is in the middle of a {} to fd {} that is full; try again",
-                               thread.tid.number, nr == SYS_writev ? "writev" : "sendmsg", registers.rdi));
-  return {};
+  ResumeCall resume;
+  resume.rest = rest_of(TRY(read_vector(process, at, count)), registers.rax);
+  if (resume.rest.empty() || !TRY(blocks_until_done(process, static_cast<int>(registers.rdi)))) return ResumeCall{};
+  if (resume.rest.size() / 2 > kMostPieces)
+    return refused(fmt::format("thread {}: it is in the middle of a write of more than {} pieces to fd {} that is full; "
+                               "try again",
+                               thread.tid.number, kMostPieces, registers.rdi));
+  // What is left of a message on a stream has no address and no control data: a writev says the same.
+  resume.kind = ResumeKind::kContinue;
+  resume.nr = SYS_writev;
+  resume.args = arguments(registers);
+  resume.done = registers.rax;
+  return resume;
 }
 
 }  // namespace
@@ -196,8 +213,8 @@ Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& d
   }
   if (result == kRestartBlock) return plan_sleep(process, thread, deadlines);
   if (result > 0) {
-    TRY(refuse_cut_vector(process, thread));
-    return plan_short_count(process, thread);
+    ResumeCall cut = TRY(plan_cut_vector(process, thread));
+    return cut.kind == ResumeKind::kContinue ? cut : TRY(plan_short_count(process, thread));
   }
   return ResumeCall{};
 }
@@ -209,6 +226,7 @@ struct SlotImage {
   abi::RunnerFrame frame{};
   abi::RunnerCall call{};
   timespec time{};
+  std::array<uint64_t, 2 * kMostPieces> rest{};
 };
 static_assert(sizeof(SlotImage) <= tracee::Hands::kResumeSlotSize);
 
@@ -223,6 +241,11 @@ SlotImage slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCa
                            r.r10, r.r8,  r.r9,  r.rip, r.eflags, 0,  0};
   image.call.nr = resume.nr;
   std::ranges::copy(resume.args, image.call.args);
+  if (!resume.rest.empty()) {
+    std::ranges::copy(resume.rest, image.rest.begin());
+    image.call.args[1] = slot + offsetof(SlotImage, rest);
+    image.call.args[2] = resume.rest.size() / 2;
+  }
   if (resume.time_argument == 0 || resume.time_left_ns < 0) return image;
   uint64_t& argument = image.call.args[resume.time_argument - 1];
   if (resume.time_is_milliseconds) {
@@ -350,8 +373,16 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t ru
   resume.done = slot.frame.base;
   if (moves_bytes) {
     uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
-    resume.done += moved, resume.args[1] += moved, resume.args[2] -= moved;
+    resume.done += moved;
     now.rax = resume.done;
+    if (resume.nr == SYS_writev) {
+      std::vector<iovec> vector;
+      for (size_t i = 0; i < slot.call.args[2] && i < kMostPieces; ++i)
+        vector.push_back({reinterpret_cast<void*>(slot.rest[2 * i]), slot.rest[2 * i + 1]});
+      resume.rest = rest_of(vector, moved);
+      return resume.rest.empty() ? ResumeCall{} : resume;
+    }
+    resume.args[1] += moved, resume.args[2] -= moved;
     return cut || (moved > 0 && resume.args[2] > 0) ? resume : ResumeCall{};
   }
   now.rax = static_cast<uint64_t>(kRestartNoHand);

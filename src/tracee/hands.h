@@ -36,7 +36,7 @@ class Hands {
   static constexpr uint64_t kScratchSize = 64 << 10;
   // What an area must have at least; what lies behind belongs to frames that outlive these hands (resume_slot).
   static constexpr uint64_t kWorkSize = kScratchSize + (32 << 10);
-  static constexpr uint64_t kResumeSlotSize = 512;
+  static constexpr uint64_t kResumeSlotSize = 2048;
 
   // Uses memory that the agent lends (or that a husk has set up).
   static Hands in_area(StoppedProcess& process, Area area);
