@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "job/state.h"
 #include "store/writer.h"
+#include "sys/file.h"
 #include "sys/poll.h"
 #include "sys/process.h"
 
@@ -20,11 +21,23 @@ struct CheckpointArguments {
 
 bool is_number(const std::string& text) { return !text.empty() && std::ranges::all_of(text, ::isdigit); }
 
-Result<job::Job> find_target(const std::string& target) {
-  if (!is_number(target)) return job::find_job(target);
-  std::optional<job::Job> found = TRY(job::job_of_root(Pid{std::atoi(target.c_str())}));
-  if (found) return *found;
-  return job::adopt(Pid{std::atoi(target.c_str())});
+struct LockedJob {
+  job::Job job;
+  sys::UniqueFd lock;
+};
+
+// A job that is just being started or restarted is waited for: what its directory says is read under its lock.
+Result<LockedJob> find_target(const std::string& target) {
+  std::string directory = TRY(job::jobs_directory()) + "/" + target;
+  if (is_number(target)) {
+    Pid root{std::atoi(target.c_str())};
+    std::optional<job::Job> found = TRY(job::job_of_root(root));
+    directory = found ? found->directory : TRY(job::adopt(root)).directory;
+  } else if (!sys::stat(directory).has_value()) {
+    return job::find_job(target).error();  // It says what there is.
+  }
+  sys::UniqueFd lock = TRY(job::lock_job(directory, job::kLockPatience_ms));
+  return LockedJob{TRY(job::read_job(directory)), std::move(lock)};
 }
 
 image::JobRecord job_record(const job::Job& job) {
@@ -77,9 +90,8 @@ Result<> wait_until_gone(const job::Job& job) {
 Result<Taken> take(const CheckpointArguments& arguments) {
   store::WriteOptions write;
   write.compression = TRY(store::parse_compression(arguments.compress).in("--compress"));
-  job::Job job = TRY(find_target(arguments.target));
-  sys::UniqueFd lock = TRY(job::lock_job(job.directory, job::kLockPatience_ms));
-  job = TRY(job::read_job(job.directory));  // Another one may have restarted it meanwhile.
+  LockedJob locked = TRY(find_target(arguments.target));
+  const job::Job& job = locked.job;
   if (!job::is_alive(job.root))
     return failed(fmt::format("job {} does not run: {}", job.name, job::name_of(job::state_of(job))));
   capture::Target target = capture_target(job, TRY(job::state_directory()));
