@@ -51,6 +51,8 @@ Result<std::string> find_kernel_path(const Facts& facts) {
   if (parsed.ec != std::errc()) return facts.link;  // of the whole system: /proc/meminfo
   if (number != facts.job_pid.number && number != facts.pid.number)
     return refusal(facts, fmt::format("belongs to process {}, not to the one that holds it", number), "close it");
+  if (std::string_view(parsed.ptr, rest.data() + rest.size()).starts_with("/task/"))
+    return refusal(facts, "shows one of its threads, and is made before they are", "close it, or try again when it is closed");
   return "/proc/self" + std::string(parsed.ptr, rest.data() + rest.size());
 }
 

@@ -10,6 +10,7 @@
 #include "mem/copy.h"
 #include "sys/call.h"
 #include "sys/file.h"
+#include "sys/inode.h"
 #include "tracee/table.h"
 
 namespace stint::mem {
@@ -62,7 +63,9 @@ Result<> SharedMemory::save(tracee::StoppedProcess& process, tracee::Hands& hand
 
 Result<> SharedMemory::save_memfd(Object& object, image::Sink& sink) {
   constexpr int kGetSeals = 1034;  // F_GET_SEALS
-  int fd = object.fd.get();
+  // A description of our own: seeking must not move the program's.
+  sys::UniqueFd own = TRY(sys::reopen(object.fd.get(), O_RDONLY));
+  int fd = own.get();
   struct stat now = TRY(sys::fstat(fd));
   object.record.size = now.st_size;
   Result<long> seals = sys::call("F_GET_SEALS", [&] { return ::fcntl(fd, kGetSeals); });

@@ -118,6 +118,12 @@ class Husk {
     context.terminal = terminal_;
     context.shared_memory = shared_memory_;
     context.open_file = [&](uint64_t state, int flags) { return files.open_file(state, flags); };
+    // relay_input() has made it: what was queued comes first in it.
+    context.prefilled_stream = [&](int stream, ByteView) -> Result<sys::UniqueFd> {
+      int given = job_.streams[static_cast<size_t>(stream)];
+      long copy = TRY(sys::call("F_DUPFD_CLOEXEC", [&] { return ::fcntl(given, F_DUPFD_CLOEXEC, 0); }));
+      return sys::UniqueFd(static_cast<int>(copy));
+    };
     std::vector<int> keep{job_.socket, pages_};
     for (const auto& [id, fd] : shared_memory_) keep.push_back(fd);
     for (const ObjectFd& file : report_.files) keep.push_back(file.fd);

@@ -16,6 +16,7 @@
 #include "mem/rebuild.h"
 #include "proc/process.h"
 #include "restore/husk.h"
+#include "restore/relay.h"
 #include "sys/file.h"
 #include "sys/message.h"
 #include "sys/procfs.h"
@@ -242,6 +243,7 @@ Result<Restarted> restart(const RestartOptions& options) {
   files::CheckOptions check = file_options(options);
   files::FilePlan file_plan = TRY(files::check_files(*source, hashes, check));
 
+  TRY(relay_input(*source));
   auto [ours, theirs] = TRY(sys::message_pair());
   std::string ledger = options.job_directory + "/ledger";
   TRY(lay_out_ledger(*source, ledger));

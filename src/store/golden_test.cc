@@ -87,7 +87,8 @@ std::vector<image::Record> one_of_each() {
           filled<image::SignalfdRecord>(kSignalfd),
           filled<image::EpollRecord>(kEpoll),
           filled<image::MemfdRecord>(kMemfd),
-          filled<image::StandardStreamRecord>(kStandardStream)};
+          filled<image::StandardStreamRecord>(kStandardStream),
+          filled<image::KernelFileRecord>(kKernelFile)};
 }
 
 Result<> write_golden(const std::string& checkpoints) {

@@ -166,14 +166,6 @@ LIVE_TEST(signal_on_the_parents_death_is_kept) {
                      });
 }
 
-LIVE_TEST(process_that_is_not_dumpable_stays_so) {
-  const int before = EXPECT_OK(prctl(PR_GET_DUMPABLE));
-  EXPECT_OK(prctl(PR_SET_DUMPABLE, 0));
-  freeze_point();
-  EXPECT_EQ(prctl(PR_GET_DUMPABLE), 0);
-  EXPECT_OK(prctl(PR_SET_DUMPABLE, before == 1 ? 1 : 0));
-}
-
 LIVE_TEST(child_subreaper_stays_one) {
   EXPECT_OK(prctl(PR_SET_CHILD_SUBREAPER, 1));
   freeze_point();

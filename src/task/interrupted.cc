@@ -118,7 +118,7 @@ Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& de
   int futex_command = static_cast<int>(resume.args[1]) & FUTEX_CMD_MASK;
   if (nr == SYS_futex && futex_command != FUTEX_WAIT) {
     resume.time_argument = 0;  // Absolute: the deadline stands in the program's own memory.
-  } else {
+  } else if (asked >= 0) {
     resume.time_left_ns = deadlines.time_left(thread.tid, asked);
   }
   return resume;
@@ -397,8 +397,10 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t ru
 }
 
 void note_sleep(const tracee::Thread& thread, const ResumeCall& resume, Deadlines& deadlines) {
-  if (resume.time_left_ns < 0) return;
-  deadlines.note(thread.tid, resume.nr, resume.time_left_ns);
+  // Without a timeout of its own a sleep has no end, but its call must be known the next time.
+  constexpr int64_t kForever = int64_t{1} << 60;
+  if (resume.kind == ResumeKind::kAsIs) return;
+  deadlines.note(thread.tid, resume.nr, resume.time_left_ns < 0 ? kForever : resume.time_left_ns);
 }
 
 }  // namespace stint::task
