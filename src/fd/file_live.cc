@@ -65,6 +65,17 @@ LIVE_TEST(unlinked_file_keeps_its_content) {
   EXPECT_NE(access(scratch.file("gone").c_str(), F_OK), 0);
 }
 
+// As SQLite opens its temporary files.
+LIVE_TEST(unlinked_file_that_was_opened_without_following_links_is_there) {
+  const Scratch scratch;
+  const Fd file = open_file(scratch.file("gone"), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
+  EXPECT_OK(unlink(scratch.file("gone").c_str()));
+  write_all(file, "content");
+  freeze_point();
+  EXPECT_OK(lseek(file, 0, SEEK_SET));
+  EXPECT_EQ(read_exactly(file, 7), "content");
+}
+
 LIVE_TEST(two_descriptions_of_one_unlinked_file_are_still_one_file) {
   const Scratch scratch;
   const Fd first = open_file(scratch.file("gone"), O_RDWR | O_CREAT);

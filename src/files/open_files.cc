@@ -40,7 +40,8 @@ Result<sys::UniqueFd> OpenFiles::open_file(uint64_t file_state, int flags) {
                                                            .mode = record.mode & 07777,
                                                            .mtime_ns = record.mtime_ns})
                                .in(record.path));
-    return open_as_owner(path, flags).in(record.path);
+    // The way there is a link of /proc. O_NOFOLLOW spoke of the old name, and is the one flag that does not come back.
+    return open_as_owner(path, flags & ~O_NOFOLLOW).in(record.path);
   }
   sys::UniqueFd file = TRY(open_as_owner(record.path, flags));
   struct stat now = TRY(sys::fstat(file.get()));
