@@ -73,6 +73,7 @@ class Capture {
     TRY(record(process));
     if (options_.stop) {
       TRY(finish());
+      TRY(take_unread_input());
       if (options_.before_kill) TRY(options_.before_kill());
       process.kill();
     } else {
@@ -174,7 +175,22 @@ class Capture {
     context.terminal_device = target_.terminal_device;
     context.monotonic_offset_ns = offsets_.monotonic_ns, context.boottime_offset_ns = offsets_.boottime_ns;
     TRY(note_terminal(tables));
-    return fd::capture_descriptors(tables, context);
+    TRY(fd::capture_descriptors(tables, context));
+    unread_input_ = std::move(context.unread_input);
+    return {};
+  }
+
+  // What the checkpoint has taken along is no input of whoever reads the stream next.
+  Result<> take_unread_input() {
+    for (const fd::UnreadInput& input : unread_input_) {
+      Bytes bytes(input.size);
+      for (size_t taken = 0; taken < bytes.size();) {
+        size_t got = TRY(sys::read(input.fd.get(), std::span(bytes).subspan(taken)));
+        if (got == 0) break;
+        taken += got;
+      }
+    }
+    return {};
   }
 
   // Its modes and size belong to the terminal, whoever has it open.
@@ -271,6 +287,7 @@ class Capture {
   image::JobRecord job_;
   std::vector<image::ResumeCall> resumes_;
   task::ClockOffsets offsets_;
+  std::vector<fd::UnreadInput> unread_input_;
   int64_t stopped_at_ = 0;
   CheckpointReport report_;
 };

@@ -61,6 +61,13 @@ struct OutsideStream {
   uint64_t device = 0, inode = 0;
 };
 
+// Bytes of an outside stream that are in the checkpoint as well as in the stream: a program that is stopped by its
+// checkpoint has taken them with it.
+struct UnreadInput {
+  sys::UniqueFd fd;
+  size_t size = 0;
+};
+
 struct CaptureContext {
   image::Sink& sink;
   FileRegistry& files;
@@ -83,6 +90,8 @@ struct CaptureContext {
   bool only_look = false;
   // Inode numbers of the pipes whose content is in a record already.
   std::set<uint64_t> contents_recorded = {};
+  // Filled by the kind of standard streams.
+  std::vector<UnreadInput> unread_input = {};
 };
 
 // The two ends of a pipe (read, write) or of a socket pair that is being made again: held until everything is in place.

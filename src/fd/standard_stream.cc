@@ -54,6 +54,8 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   } else if (first && S_ISSOCK(facts.stat.st_mode)) {
     record.queued = TRY(sys::peek_stream(facts.ours.get()));
   }
+  if (!record.queued.empty())
+    context.unread_input.push_back({TRY(sys::duplicate(facts.ours.get())), record.queued.size()});
   return put_record(context.sink, kStandardStream.type, record);
 }
 
