@@ -103,9 +103,10 @@ Result<> write_golden(const std::string& checkpoints) {
 std::string golden() { return STINT_SOURCE_DIR "/test/golden"; }
 
 nlohmann::ordered_json shown(const Reader& reader) {
-  nlohmann::ordered_json json = *show_json(reader);
-  json.erase("checkpoint");  // Where it lies is not what it is.
-  return json;
+  Result<nlohmann::ordered_json> json = show_json(reader);
+  if (!json.has_value()) return json.error().text();
+  json->erase("checkpoint");  // Where it lies is not what it is.
+  return *json;
 }
 
 TEST(Golden, ACheckpointOfAnEarlierBuildReadsAsItDid) {
