@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <linux/ptrace.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include <algorithm>
@@ -147,7 +148,10 @@ void release(Thread& thread) {
   (void)sys::ptrace_detach(thread.tid);
 }
 
+// Who waits for a wake-up goes first: a waker that ran before would find nobody to wake.
 void StoppedProcess::thaw() {
+  auto waits = [](const Thread& thread) { return thread.registers.orig_rax == SYS_futex; };
+  std::ranges::stable_partition(threads_, waits);
   for (Thread& thread : threads_) release(thread);
   threads_.clear();
 }
