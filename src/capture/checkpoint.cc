@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include <chrono>
+#include <cstring>
 
 #include "capture/memory.h"
 #include "fd/table.h"
@@ -258,6 +259,9 @@ class Capture {
       std::unique_ptr<image::PageBuffer> buffer = TRY(sink_.page_buffer());
       uint64_t piece = std::min<uint64_t>(image::kPageBufferSize, size - at);
       TRY(sys::pread_all(file->get(), {buffer->data(), piece}, at));
+      // Most of it has never been written to.
+      bool empty = buffer->data()[0] == std::byte{0} && std::memcmp(buffer->data(), buffer->data() + 1, piece - 1) == 0;
+      if (empty) continue;
       TRY(sink_.put_pages({{image::kLedgerSpace, at, piece}}, std::move(buffer)));
     }
     return {};
