@@ -69,14 +69,14 @@ void fill_random(char* memory, size_t size) {
 
 void cpu() {
   uint64_t state = 1, sum = 0;
-  for (int i = 0; i < 300'000'000; ++i) sum += next_random(state);
+  for (int i = 0; i < 60'000'000; ++i) sum += next_random(state);
   if (sum == 0) std::exit(1);
 }
 
 void read_bytes() {
   int fd = open("/dev/zero", O_RDONLY);
   char byte;
-  for (int i = 0; i < 2'000'000; ++i)
+  for (int i = 0; i < 400'000; ++i)
     if (read(fd, &byte, 1) != 1) die("read");
 }
 

@@ -60,6 +60,15 @@ Result<std::unique_ptr<image::PageBuffer>> PagePool::take() {
   return std::make_unique<PooledBuffer>(shared_from_this(), buffer);
 }
 
+Result<> PagePool::warm() {
+  std::lock_guard lock(mutex_);
+  if (!free_.empty()) return {};
+  TRY(grow().in("memory for pages that wait to be written"));
+  for (std::byte* buffer : free_)
+    for (size_t at = 0; at < image::kPageBufferSize; at += kPageSize) buffer[at] = std::byte{0};
+  return {};
+}
+
 void PagePool::give_back(std::byte* buffer) {
   std::lock_guard lock(mutex_);
   free_.push_back(buffer);

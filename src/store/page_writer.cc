@@ -63,7 +63,11 @@ Split take_out_zero_pages(const std::vector<PageRun>& runs, std::byte* buffer) {
 }  // namespace
 
 PageWriter::PageWriter(int pages, std::string path, Compression compression, unsigned threads)
-    : pages_(pages), path_(std::move(path)), compression_(compression), most_threads_(threads) {}
+    : pages_(pages), path_(std::move(path)), compression_(compression), most_threads_(threads) {
+  // The first one is there, with its tables, before a program is stopped; the others when there is work for them.
+  std::lock_guard lock(mutex_);
+  if (most_threads_ > 0) start_thread();
+}
 
 PageWriter::~PageWriter() {
   {

@@ -28,7 +28,9 @@ uint64_t size_of(const image::StoredBlock& block) {
 
 Result<std::unique_ptr<Writer>> Writer::create(const std::string& checkpoints, const WriteOptions& options) {
   PartialCheckpoint directory = TRY(PartialCheckpoint::create(checkpoints).in("cannot begin a checkpoint"));
-  return std::unique_ptr<Writer>(new Writer(std::move(directory), options));
+  std::unique_ptr<Writer> writer(new Writer(std::move(directory), options));
+  TRY(writer->pool_->warm().in("cannot begin a checkpoint"));
+  return writer;
 }
 
 Writer::Writer(PartialCheckpoint directory, const WriteOptions& options)
