@@ -267,9 +267,9 @@ Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& ha
                               const image::ProcessRecord& record) {
   tracee::Thread& leader = process.leader();
   tracee::Table table(hands);
-  queue_pending(table, record.pending, record.pid, record.pid, true);
   table.must("personality", SYS_personality, {record.personality});
   TRY(table.run(leader, process.pid()));
+  TRY(queue_pending(process, leader, hands, record.pending, record.pid, record.pid, true));
   return restore_timers(record, hands, leader, process.pid());
 }
 

@@ -4,6 +4,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "sys/call.h"
 
 namespace stint::task {
@@ -55,15 +57,22 @@ Result<> restore_actions(const image::ProcessRecord& record) {
   return {};
 }
 
-void queue_pending(tracee::Table& table, const std::vector<Bytes>& pending, int32_t pid, int32_t tid, bool shared) {
-  for (const Bytes& info : pending) {
-    uint64_t at = table.in(info);
-    uint64_t signal = 0;
-    std::memcpy(&signal, info.data(), sizeof(int));
-    uint64_t process = static_cast<uint64_t>(pid), thread = static_cast<uint64_t>(tid);
-    if (shared) table.must("rt_sigqueueinfo", SYS_rt_sigqueueinfo, {process, signal, at});
-    else table.must("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo, {process, thread, signal, at});
+Result<> queue_pending(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                       const std::vector<Bytes>& pending, int32_t pid, int32_t tid, bool shared) {
+  constexpr size_t kAtOnce = 128;  // what a table and its scratch memory hold
+  for (size_t first = 0; first < pending.size(); first += kAtOnce) {
+    tracee::Table table(hands);
+    for (size_t i = first; i < std::min(pending.size(), first + kAtOnce); ++i) {
+      uint64_t at = table.in(pending[i]);
+      uint64_t signal = 0;
+      std::memcpy(&signal, pending[i].data(), sizeof(int));
+      uint64_t group = static_cast<uint64_t>(pid), one = static_cast<uint64_t>(tid);
+      if (shared) table.must("rt_sigqueueinfo", SYS_rt_sigqueueinfo, {group, signal, at});
+      else table.must("rt_tgsigqueueinfo (see ulimit -i)", SYS_rt_tgsigqueueinfo, {group, one, signal, at});
+    }
+    TRY(table.run(thread, process.pid()));
   }
+  return {};
 }
 
 }  // namespace stint::task

@@ -24,6 +24,7 @@ Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared);
 Result<> restore_actions(const image::ProcessRecord& record);
 
 // By the thread that is to have them (private) or any thread of the process (shared); its own mask is not in force yet.
-void queue_pending(tracee::Table& table, const std::vector<Bytes>& pending, int32_t pid, int32_t tid, bool shared);
+Result<> queue_pending(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                       const std::vector<Bytes>& pending, int32_t pid, int32_t tid, bool shared);
 
 }  // namespace stint::task

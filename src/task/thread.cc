@@ -124,8 +124,8 @@ Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
   if (record.registers.size() != sizeof(thread.registers)) return damaged("registers of another size");
   tracee::Table table(hands);
   ask_for_thread_state(table, record);
-  queue_pending(table, record.pending, record.pid, record.tid, false);
   TRY(table.run(thread, process.pid()));
+  TRY(queue_pending(process, thread, hands, record.pending, record.pid, record.tid, false));
   TRY(restore_scheduling(thread.tid, record));
   TRY(sys::set_xstate(thread.tid, record.xstate).in("the processor's extended state").as(ErrorKind::kUnfit));
   std::memcpy(&thread.registers, record.registers.data(), sizeof(thread.registers));

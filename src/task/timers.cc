@@ -44,9 +44,9 @@ Result<TimerQuestions> TimerQuestions::make(tracee::Table& table, Pid process, c
     question.timer.sigev_value = entry.value;
     if (entry.notify & SIGEV_THREAD_ID) {
       auto target = job_tid.find(entry.target);
-      if (target == job_tid.end())
-        return refused(fmt::format("POSIX timer {} notifies a thread that has ended", entry.id));
-      question.timer.target_tid = target->second;
+      // A thread that has ended gets no signals: the timer is as good as one that notifies nobody.
+      if (target == job_tid.end()) question.timer.notify = SIGEV_NONE;
+      else question.timer.target_tid = target->second;
     }
     question.left = table.out<itimerspec>();
     table.must("timer_gettime", SYS_timer_gettime, {static_cast<uint64_t>(entry.id), question.left});

@@ -2,12 +2,13 @@
 
 #include <fmt/format.h>
 #include <signal.h>
-#include <linux/ptrace.h>
 #include <sys/syscall.h>
+#include <linux/ptrace.h>
 #include <time.h>
 
 #include <algorithm>
 
+#include "sys/procfs.h"
 #include "sys/tasks.h"
 
 namespace stint::tracee {
@@ -148,11 +149,45 @@ void release(Thread& thread) {
   (void)sys::ptrace_detach(thread.tid);
 }
 
-// Who waits for a wake-up goes first: a waker that ran before would find nobody to wake.
+namespace {
+
+// The order in which threads go on. A call that is made anew has not begun until the thread has run a little: who might
+// wake it, or send it a signal to end it, must not run before that.
+enum Turn { kFinishesCall, kWaits, kSleeps, kRuns };
+
+Turn turn_of(const Thread& thread) {
+  if (thread.resume_frame != 0) return kFinishesCall;
+  if (!in_system_call(thread.registers)) return kRuns;
+  uint64_t call = thread.registers.orig_rax;
+  bool sleeps = call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_restart_syscall;
+  return sleeps ? kSleeps : kWaits;
+}
+
+// Waits until the thread sleeps in its call; for a short time, for it may have found what it waited for.
+void let_it_enter(Pid tid) {
+  constexpr int kLooks = 100;
+  std::string path = fmt::format("/proc/{}/stat", tid.number);
+  for (int look = 0; look < kLooks; ++look) {
+    Result<std::string> text = sys::read_whole(path);
+    if (!text.has_value()) return;
+    size_t name_end = text->rfind(')');
+    if (name_end != text->npos && name_end + 2 < text->size() && (*text)[name_end + 2] == 'S') return;
+    short_nap();
+  }
+}
+
+}  // namespace
+
 void StoppedProcess::thaw() {
-  auto waits = [](const Thread& thread) { return thread.registers.orig_rax == SYS_futex; };
-  std::ranges::stable_partition(threads_, waits);
-  for (Thread& thread : threads_) release(thread);
+  std::ranges::stable_sort(threads_, {}, turn_of);
+  bool entered = false;
+  for (size_t i = 0; i < threads_.size(); ++i) {
+    if (turn_of(threads_[i]) >= kSleeps && !entered) {
+      for (size_t before = 0; before < i; ++before) let_it_enter(threads_[before].tid);
+      entered = true;
+    }
+    release(threads_[i]);
+  }
   threads_.clear();
 }
 
