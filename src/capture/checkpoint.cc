@@ -70,17 +70,17 @@ class Capture {
     look_ahead();
     stopped_at_ = clock_ns(CLOCK_MONOTONIC);
     tracee::StoppedProcess process = TRY(tracee::StoppedProcess::stop(target_.root, kPatience));
-    TRY(check_alone());
-    TRY(record(process));
-    if (options_.stop) {
-      TRY(finish());
-      TRY(take_unread_input());
-      if (options_.before_kill) TRY(options_.before_kill());
-      process.kill();
-    } else {
+    Result<> recorded = record(process);
+    if (recorded.has_value() && options_.stop) recorded = finish_and_kill(process);
+    if (!recorded.has_value()) {
       thaw(process);
-      TRY(finish());
+      (void)deadlines_.save();  // The error before it is the one to tell.
+      return std::move(recorded).error();
+    }
+    if (!options_.stop) {
+      thaw(process);
       TRY(deadlines_.save());
+      TRY(finish());
     }
     report_.total_ns = clock_ns(CLOCK_MONOTONIC) - start;
     return report_;
@@ -96,9 +96,10 @@ class Capture {
     if (others.empty()) return {};
     std::string name = sys::read_proc(others[0], "comm").value_or("?\n");
     name.pop_back();
-    return refused(fmt::format("the job has more than one process (process {}, {}): trees of processes are not "
-                               "supported; wait until its children have ended",
-                               others[0].number, name));
+    return refused(
+        fmt::format("the job has more than one process (process {}, {}): trees of processes are not "
+                    "supported; wait until its children have ended",
+                    others[0].number, name));
   }
 
   // What can be known before the program stands still.
@@ -113,50 +114,68 @@ class Capture {
         mapped_files_.look_ahead(target_.root, vma);
   }
 
+  Result<> finish_and_kill(tracee::StoppedProcess& process) {
+    report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    TRY(finish());
+    TRY(take_unread_input());
+    if (options_.before_kill) TRY(options_.before_kill());
+    process.kill();
+    return {};
+  }
+
+  // Whatever fails in here: what the stop did to the program's system calls is undone by the thaw.
   Result<> record(tracee::StoppedProcess& process) {
-    for (tracee::Thread& thread : process.threads())
-      TRY(task::abort_critical_section(process.pid(), thread));
+    for (tracee::Thread& thread : process.threads()) TRY(task::abort_critical_section(process.pid(), thread));
+    if (Result<> enterable = task::check_enterable(process.threads()); !enterable.has_value()) {
+      (void)plan_resumes(process, Range{});  // Nothing of ours was ever in it; the refusal is what is to be told.
+      return enterable;
+    }
     task::Readable readable = TRY(task::Readable::make(process));
     Range left = TRY(tracee::find_left_area(process.pid()));
-    std::vector<image::ResumeCall> resumes = TRY(plan_resumes(process, left));
-    tracee::Hands hands = left.empty() ? TRY(tracee::Hands::map_area(process))
-                                       : tracee::Hands::adopt_area(process, left);
+    Result<> planned = plan_resumes(process, left);
+    if (!planned.has_value() && left.empty()) return planned;
+    tracee::Hands hands =
+        left.empty() ? TRY(tracee::Hands::map_area(process)) : tracee::Hands::adopt_area(process, left);
+    Result<> recorded = planned.has_value() ? record_with(process, hands, readable.dumpable()) : planned;
+    Result<> prepared = prepare_thaw(process, hands);
+    return recorded.has_value() ? prepared : recorded;
+  }
+
+  // How each thread goes on, whatever comes next.
+  Result<> plan_resumes(tracee::StoppedProcess& process, Range left) {
+    uint64_t runner = left.start + tracee::kAreaRunnerOffset;
+    for (tracee::Thread& thread : process.threads())
+      resumes_.push_back(left.empty() ? TRY(task::plan_resume(process.pid(), thread, deadlines_))
+                                      : TRY(task::leave_runner(process.pid(), thread, runner, deadlines_)));
+    return {};
+  }
+
+  Result<> record_with(tracee::StoppedProcess& process, tracee::Hands& hands, uint32_t dumpable) {
+    TRY(check_alone());
     task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
     TRY(task::check_supported(facts));
     offsets_ = TRY(task::clock_offsets(process.pid()));
     note_clocks();
-    TRY(record_all(process, hands, facts, readable.dumpable(), resumes));
-    if (!options_.stop) TRY(prepare_thaw(process, hands, resumes));
-    resumes_ = std::move(resumes);
-    return {};
-  }
-
-  Result<std::vector<image::ResumeCall>> plan_resumes(tracee::StoppedProcess& process, Range left) {
-    std::vector<image::ResumeCall> resumes;
-    for (tracee::Thread& thread : process.threads()) {
-      uint64_t runner = left.start + tracee::kAreaRunnerOffset;
-      resumes.push_back(left.empty() ? TRY(task::plan_resume(process.pid(), thread, deadlines_))
-                                     : TRY(task::leave_runner(process.pid(), thread, runner, deadlines_)));
-    }
-    return resumes;
+    return record_all(process, hands, facts, dumpable);
   }
 
   Result<> record_all(tracee::StoppedProcess& process, tracee::Hands& hands, const task::ProcessFacts& facts,
-                      uint32_t dumpable, const std::vector<image::ResumeCall>& resumes) {
+                      uint32_t dumpable) {
     image::ProcessRecord record = TRY(task::capture_process(process, hands, facts));
     record.dumpable = dumpable;
-    for (size_t i = 0; i < resumes.size(); ++i) {
+    for (size_t i = 0; i < resumes_.size(); ++i) {
       tracee::Thread& thread = process.threads()[i];
       int32_t tid = facts.job_tids.at(thread.tid.number);
       image::ThreadRecord recorded =
-          TRY(task::capture_thread(process, thread, hands, record.pid, tid, facts.threads.at(thread.tid.number)).in(fmt::format("thread {}", tid)));
-      recorded.resume = resumes[i];
+          TRY(task::capture_thread(process, thread, hands, record.pid, tid, facts.threads.at(thread.tid.number))
+                  .in(fmt::format("thread {}", tid)));
+      recorded.resume = resumes_[i];
       TRY(put(sink_, RecordType::kThread, recorded));
     }
     TRY(record_descriptors(process.pid(), record.pid));
-    MemoryTotals memory =
-        TRY(capture_memory(process, record.pid, hands.mapped(), {facts.exe, target_.ledger_file}, mapped_files_, shared_memory_, sink_)
-                .in("memory"));
+    MemoryTotals memory = TRY(capture_memory(process, record.pid, hands.mapped(), {facts.exe, target_.ledger_file},
+                                             mapped_files_, shared_memory_, sink_)
+                                  .in("memory"));
     record.exe_file = memory.exe_file;
     TRY(note_kernel_pages(process.pid(), record));
     TRY(shared_memory_.save(process, hands, sink_));
@@ -222,11 +241,10 @@ class Capture {
     return {};
   }
 
-  Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Hands& hands,
-                        const std::vector<image::ResumeCall>& resumes) {
-    for (size_t i = 0; i < resumes.size(); ++i) {
-      if (!task::needs_area(resumes[i])) continue;
-      TRY(task::prepare_thaw(process, process.threads()[i], resumes[i], hands));
+  Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Hands& hands) {
+    for (size_t i = 0; i < resumes_.size(); ++i) {
+      if (!task::needs_area(resumes_[i])) continue;
+      TRY(task::prepare_thaw(process, process.threads()[i], resumes_[i], hands));
       hands.keep_area();
     }
     return {};
@@ -269,7 +287,6 @@ class Capture {
 
   // What needs no stop any more, and the commit.
   Result<> finish() {
-    if (options_.stop) report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
     TRY(save_ledger());
     TRY(file_states_.save(sink_));
     TRY(mapped_files_.save(sink_));
@@ -277,7 +294,8 @@ class Capture {
     TRY(put(sink_, RecordType::kJob, job_));
     if (options_.before_commit) options_.before_commit(job_, report_.pause_ns);
     TRY(sink_.commit());
-    return hashes_.store();
+    (void)hashes_.store();  // Without it the next checkpoint hashes the files again.
+    return {};
   }
 
   const Target& target_;
@@ -296,11 +314,23 @@ class Capture {
   CheckpointReport report_;
 };
 
+// A zombie that nobody has waited for has ended, too.
+bool ended(Pid process) {
+  Result<std::string> text = sys::read_proc(process, "stat");
+  Result<proc::Stat> stat = text.has_value() ? proc::parse_stat(*text) : std::move(text).error();
+  return !stat.has_value() || stat->state == 'Z' || stat->state == 'X';
+}
+
 }  // namespace
 
 Result<CheckpointReport> checkpoint(const Target& target, const CheckpointOptions& options, image::Sink& sink) {
   Capture capture(target, options, sink);
-  return capture.run().in(fmt::format("cannot checkpoint process {}", target.root.number));
+  Result<CheckpointReport> report = capture.run();
+  if (!report.has_value() && ended(target.root))
+    return failed(
+        fmt::format("process {} ended before its checkpoint was whole; the checkpoints before it are what they were",
+                    target.root.number));
+  return std::move(report).in(fmt::format("cannot checkpoint process {}", target.root.number));
 }
 
 }  // namespace stint::capture

@@ -20,7 +20,7 @@ namespace {
 struct Place {
   job::Job job;
   sys::UniqueFd lock;
-  bool was_stopped_by_this = false;
+  std::optional<int> stopped_by;  // the checkpoint that ended it
 };
 
 Result<Place> own_directory(const store::CheckpointEntry& checkpoint) {
@@ -30,8 +30,7 @@ Result<Place> own_directory(const store::CheckpointEntry& checkpoint) {
   if (job::is_alive(place.job.root) || job::is_alive(place.job.stand_in))
     return failed(fmt::format("job {} runs (process {}): `stint kill {}` ends it", place.job.name,
                               place.job.root.pid.number, place.job.name));
-  std::optional<int> stopped = job::stopped_by(place.job.directory);
-  place.was_stopped_by_this = stopped && static_cast<uint64_t>(*stopped) == checkpoint.number;
+  place.stopped_by = job::stopped_by(place.job.directory);
   return place;
 }
 
@@ -44,7 +43,8 @@ Result<Place> new_directory(const std::string& name) {
   return place;
 }
 
-Result<> describe(job::Job& job, const restore::Restarted& restarted, const std::optional<job::TerminalRelay>& terminal) {
+Result<> describe(job::Job& job, const restore::Restarted& restarted,
+                  const std::optional<job::TerminalRelay>& terminal) {
   const image::JobRecord& record = restarted.job;
   const job::Family& family = restarted.family;
   job.arguments = record.arguments;
@@ -72,7 +72,8 @@ restore::RestartOptions restart_options(const store::CheckpointEntry& checkpoint
   options.state_directory = state;
   options.kept_directory = fmt::format("{}/kept/{}", place.job.directory, checkpoint.number);
   options.sleeps_file = place.job.directory + "/sleeps";
-  options.stopped_then = place.was_stopped_by_this;
+  options.stopped_then = place.stopped_by && static_cast<uint64_t>(*place.stopped_by) == checkpoint.number;
+  options.before_start = [&place] { return job::clear_ending(place.job.directory); };
   options.user_namespace = job::needs_user_namespace();
   return options;
 }
@@ -85,8 +86,10 @@ Result<int> go_on(const store::CheckpointEntry& checkpoint, Place place, const R
   restore::RestartOptions options = restart_options(checkpoint, place, TRY(job::state_directory()));
   options.terminal = terminal.has_value();
   if (terminal) options.size = terminal->size();
-  TRY(job::clear_ending(place.job.directory));
-  restore::Restarted restarted = TRY(restore::restart(options));
+  Result<restore::Restarted> result = restore::restart(options);
+  // What ended it decides, at the next attempt, whose work a changed file can be.
+  if (!result && place.stopped_by) TRY(job::mark_stopped(place.job, *place.stopped_by));
+  restore::Restarted restarted = TRY(std::move(result));
   if (!restarted.family.master.valid()) terminal.reset();
   TRY(describe(place.job, restarted, terminal));
   TRY(job::write_job(place.job));
@@ -120,7 +123,8 @@ Result<int> restart_job(const RestartWishes& wishes) {
 int restart_command(Arguments given) {
   Parser parser("restart", "Takes a job up from a checkpoint. Its exit status is the program's own.");
   RestartWishes wishes;
-  parser.add_option("CHECKPOINT", wishes.checkpoint, "JOB (its newest), JOB@N, or a checkpoint's directory")->required();
+  parser.add_option("CHECKPOINT", wishes.checkpoint, "JOB (its newest), JOB@N, or a checkpoint's directory")
+      ->required();
   parser.add_option("--name", wishes.name, "as a new job of this name");
   parser.add_flag("-d,--detach", wishes.detached, "in the background: output goes to the job's log");
   bool& json = parser.json();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "job/report.h"
 #include "job/stand_in.h"
@@ -91,18 +92,49 @@ Result<int> root_main(Start& start, int terminal) {
   return start.plan.root_main(terminal);
 }
 
+// A job that was started without us may have its root in a group whose leader is not in the job (a script that ran it).
+// A group needs its leader only to begin: once the root is in it, its number stays taken, and the leader can go.
+class GroupLeader {
+ public:
+  // None for a group that is there already, or that the root makes itself.
+  static Result<GroupLeader> make(int group) {
+    bool there = group <= 0 || group == sys::own_pid() || group == sys::process_group() || group == sys::session();
+    if (there) return GroupLeader(0);
+    pid_t leader = TRY(fork_numbered(group));
+    if (leader == 0) {
+      while (true) ::pause();
+    }
+    TRY(sys::set_process_group(leader, leader));
+    return GroupLeader(leader);
+  }
+
+  Result<> hand_over(pid_t root) {
+    if (leader_ == 0) return {};
+    TRY(sys::set_process_group(root, leader_));
+    TRY(sys::kill(leader_, SIGKILL));
+    TRY(sys::wait_pid(leader_));
+    return {};
+  }
+
+ private:
+  explicit GroupLeader(pid_t leader) : leader_(leader) {}
+  pid_t leader_;
+};
+
 // In the process that becomes the stand-in: forks the root and looks after it.
 Result<> stand_in(Start& start) {
   TRY(sys::become_subreaper());
   sys::UniqueFd slave;
   if (start.master.valid()) slave = TRY(sys::open_pty_slave(start.master.get(), true).in("the job's terminal"));
   TRY(send_report(start.socket.get(), ReportKind::kStandIn, sys::own_pid()));
+  GroupLeader leader = TRY(GroupLeader::make(start.plan.root_group).in("leader of the root's process group"));
   pid_t root = TRY(fork_numbered(start.plan.root_pid).in("root"));
   if (root == 0) {
     Result<int> status = root_main(start, slave.get());
     if (!status) give_up(start, status.error());
     sys::exit_now(*status);
   }
+  TRY(leader.hand_over(root));
   sys::set_name("stint stand-in");
   TRY(sys::change_directory("/"));  // Else it would keep a file system busy.
   stand_in_main({start.plan.directory, std::move(start.socket), std::move(start.master), std::move(slave), root});
@@ -273,7 +305,7 @@ Error namespaces_refused(Error error) {
   advice +=
       "; or setcap cap_checkpoint_restore,cap_sys_ptrace+ep on the stint binary, and jobs need no namespace. "
       "`stint run --plain` starts the job without; it can then be restarted only where one of these is allowed";
-  return std::move(error).in(advice);
+  return std::move(error).in(advice).as(ErrorKind::kUnfit);
 }
 
 Result<Family> start_family(const FamilyPlan& plan) {

@@ -178,6 +178,7 @@ class Takeover {
       thread.tid = found->second;
       TRY(sys::wait_thread(thread.tid, true));
       thread.registers = TRY(sys::get_registers(thread.tid));
+      thread.known = true;
       process.threads().push_back(thread);
     }
     return {};
@@ -252,6 +253,7 @@ Result<Restarted> restart(const RestartOptions& options) {
   family_wanted.root_main = [&](int terminal) -> int { husk_main(husk, terminal); };
   Restarted restarted;
   restarted.job = plan.job;
+  if (options.before_start) TRY(options.before_start());
   restarted.remarks = TRY(files::put_back(file_plan, *source, check));
   restarted.family = TRY(job::start_family(family_wanted));
   theirs.reset();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "job/family.h"
 #include "restore/plan.h"
@@ -19,6 +20,7 @@ struct RestartOptions {
   bool terminal = false;        // one of the streams is a terminal
   std::optional<winsize> size;
   std::string sleeps_file;
+  std::function<Result<>()> before_start;  // when nothing speaks against it any more: what the last run left can go
 };
 
 struct Restarted {

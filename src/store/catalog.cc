@@ -64,6 +64,8 @@ Result<CheckpointEntry> Catalog::resolve(const std::string& named) const {
   std::string job = named.substr(0, at);
   if (job.empty() || job.starts_with('.')) return usage(fmt::format("'{}' names no job", named));
   std::vector<CheckpointEntry> entries = TRY(list(job));
+  if (entries.empty() && !sys::lstat(jobs_ + "/" + job).has_value())
+    return usage(fmt::format("no job {} (`stint ps` lists them)", job));
   if (entries.empty()) return failed(fmt::format("job {} has no checkpoint (stint ls lists those there are)", job));
   if (at == std::string::npos) return entries.back();
   uint64_t number = checkpoint_number(std::string_view(named).substr(at + 1));

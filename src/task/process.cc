@@ -106,11 +106,19 @@ Result<ClockOffsets> clock_offsets(Pid process) {
   return offsets;
 }
 
+Result<> check_enterable(const std::vector<tracee::Thread>& threads) {
+  for (const tracee::Thread& thread : threads) {
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
+    if (status.seccomp != 0)
+      return refused(
+          "it runs under a seccomp filter, which the kernel does not let anybody put back: run it without its "
+          "sandbox (many programs have --no-sandbox or the like)");
+  }
+  return {};
+}
+
 Result<> check_supported(const ProcessFacts& facts) {
   const proc::Status& status = facts.status;
-  if (std::ranges::any_of(facts.threads, [](const auto& thread) { return thread.second.seccomp != 0; }))
-    return refused("it runs under a seccomp filter, which the kernel does not let anybody put back: run it without its "
-                   "sandbox (many programs have --no-sandbox or the like)");
   if (facts.root != "/")
     return refused(fmt::format("its root directory is {}: start stint inside that root instead", facts.root));
   if (facts.cwd.ends_with(" (deleted)"))
@@ -132,8 +140,8 @@ void fill_from_facts(const ProcessFacts& facts, image::ProcessRecord& record) {
   record.sid = innermost(status.nssid, stat.session);
   record.exe = facts.exe, record.cwd = facts.cwd, record.root = facts.root;
   record.umask = status.umask;
-  record.memory_map = {stat.start_code, stat.end_code, stat.start_data, stat.end_data, stat.start_brk, 0,
-                       stat.start_stack, stat.arg_start, stat.arg_end, stat.env_start, stat.env_end};
+  record.memory_map = {stat.start_code,  stat.end_code,  stat.start_data, stat.end_data,  stat.start_brk, 0,
+                       stat.start_stack, stat.arg_start, stat.arg_end,    stat.env_start, stat.env_end};
   record.auxv = facts.auxv;
   record.uids = status.uids, record.gids = status.gids, record.groups = status.groups;
   record.bounding_set = status.cap_bounding;
@@ -199,8 +207,9 @@ Result<> restore_limits(const image::ProcessRecord& record) {
     TRY(sys::call("getrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), nullptr, &now); }));
     if (now.rlim_cur == wanted.rlim_cur && now.rlim_max == wanted.rlim_max) continue;
     TRY(sys::call("setrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), &wanted, nullptr); })
-            .in(fmt::format("resource limit {}: it was {} (hard {}), here the hard limit is {}: raise it with ulimit -H",
-                            which, wanted.rlim_cur, wanted.rlim_max, now.rlim_max))
+            .in(fmt::format(
+                "resource limit {}: it was {} (hard {}), here the hard limit is {}: raise it with ulimit -H", which,
+                wanted.rlim_cur, wanted.rlim_max, now.rlim_max))
             .as(ErrorKind::kUnfit));
   }
   return {};

@@ -45,7 +45,10 @@ struct ClockOffsets {
 };
 Result<ClockOffsets> clock_offsets(Pid process);
 
-// Refuses by name what cannot be restored and shows in /proc/PID alone: seccomp filters, a chroot, other users' ids.
+// Refuses threads under a seccomp filter. Before any call is made in the process: a filter may kill it for that.
+Result<> check_enterable(const std::vector<tracee::Thread>& threads);
+
+// Refuses by name what cannot be restored and shows in /proc/PID alone: a chroot, other users' ids.
 Result<> check_supported(const ProcessFacts& facts);
 
 Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tracee::Hands& hands,

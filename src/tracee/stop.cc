@@ -28,6 +28,14 @@ void short_nap() {
 
 enum class Settled { kStopped, kGone, kNotYet };
 
+// What thaw() will put back is known from the very stop on: after any error the thread can be let go again.
+Result<Settled> stopped(Thread& thread) {
+  thread.registers = TRY(sys::get_registers(thread.tid));
+  thread.signal_mask = TRY(sys::get_signal_mask(thread.tid));
+  thread.known = true;
+  return Settled::kStopped;
+}
+
 // Looks whether one interrupted thread has stopped.
 Result<Settled> settle(Thread& thread) {
   Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(thread.tid, false);
@@ -40,7 +48,9 @@ Result<Settled> settle(Thread& thread) {
   if (told.exited()) return Settled::kGone;
   if (told.event() == PTRACE_EVENT_STOP) {
     if (told.signal() != SIGTRAP) thread.group_stop = told.signal();
-    return Settled::kStopped;
+    Result<Settled> read = stopped(thread);
+    if (!read.has_value() && gone(read.error())) return Settled::kNotYet;  // Killed: its end is the next to be told.
+    return read;
   }
   // A signal came first: it is delivered, and the interrupt is taken before the handler's first instruction.
   int signal = told.event() == 0 && told.signal() != kSystemCallStop ? told.signal() : 0;
@@ -58,10 +68,6 @@ Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::millisecon
   Clock::time_point deadline = Clock::now() + patience;
   while (TRY(stopped.seize_new_threads())) TRY(stopped.wait_for_stops(deadline));
   if (stopped.threads_.empty()) return failed("it has ended");
-  for (Thread& thread : stopped.threads_) {
-    thread.registers = TRY(sys::get_registers(thread.tid));
-    thread.signal_mask = TRY(sys::get_signal_mask(thread.tid));
-  }
   return stopped;
 }
 
@@ -74,9 +80,10 @@ Result<bool> StoppedProcess::seize_new_threads() {
     if (!seized.has_value()) {
       if (seized.error().os_errno() == ESRCH) continue;
       if (seized.error().os_errno() == EPERM)
-        return refused(fmt::format("thread {} cannot be traced: another tracer (gdb, strace) has it, it is another "
-                                   "user's, or it has ended while others of its process run on",
-                                   tid.number));
+        return refused(
+            fmt::format("thread {} cannot be traced: another tracer (gdb, strace) has it, it is another "
+                        "user's, or it has ended while others of its process run on",
+                        tid.number));
       return std::move(seized).error();
     }
     Thread thread;
@@ -97,9 +104,10 @@ Result<> StoppedProcess::wait_for_stops(Clock::time_point deadline) {
     } else if (now == Settled::kGone) {
       threads_.erase(threads_.begin() + static_cast<ptrdiff_t>(settled_));
     } else if (Clock::now() > deadline) {
-      return refused(fmt::format("thread {} did not stop: it is inside vfork(2), waiting for its child, or in an "
-                                 "uninterruptible system call; try again",
-                                 threads_[settled_].tid.number));
+      return refused(
+          fmt::format("thread {} did not stop: it is inside vfork(2), waiting for its child, or in an "
+                      "uninterruptible system call; try again",
+                      threads_[settled_].tid.number));
     } else {
       short_nap();
     }
@@ -127,8 +135,8 @@ bool signal_is_due(const Thread& thread) {
   return false;
 }
 
-// Into the runner, which finishes the call that the stop cut off. (Not further: a thread that is let go from a stop inside
-// a system call is always interrupted once, and the call would end with EINTR.)
+// Into the runner, which finishes the call that the stop cut off. (Not further: a thread that is let go from a stop
+// inside a system call is always interrupted once, and the call would end with EINTR.)
 sys::Registers into_runner(const Thread& thread) {
   sys::Registers registers = thread.registers;
   registers.rbx = thread.resume_frame;
@@ -141,6 +149,10 @@ sys::Registers into_runner(const Thread& thread) {
 }  // namespace
 
 void release(Thread& thread) {
+  if (!thread.known) {
+    (void)sys::ptrace_detach(thread.tid);
+    return;
+  }
   // With a signal due, the kernel's own rules hold: the call ends with EINTR if a handler runs, else it is made again.
   bool resume = thread.resume_frame != 0 && !signal_is_due(thread);
   // A failure here means that the thread is gone (killed): there is nobody to tell it to.

@@ -21,6 +21,7 @@ struct Thread {
   Pid tid;
   sys::Registers registers{};
   uint64_t signal_mask = 0;
+  bool known = false;  // whether the two were read
   int group_stop = 0;  // the signal of a job-control stop that it was in, 0 for none
   // Where the runner finishes a call that the stop has cut short, or 0 (RunnerFrame with STINT_FINISH_RESUME).
   uint64_t resume_frame = 0;
