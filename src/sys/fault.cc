@@ -21,6 +21,7 @@ struct Plan {
 };
 
 std::atomic<long> calls{0};
+std::atomic<int> injected_calls{0};
 
 void write_count();
 
@@ -52,9 +53,13 @@ int take(const char*) {
   Plan& now = plan();
   if (!now.active) return 0;
   if (calls.fetch_add(1) + 1 != now.fail_at) return 0;
+  if (injected_calls > 0) fputs("fault inside an injected call\n", stderr);
   if (now.os_errno == 0) kill(getpid(), SIGKILL);
   return now.os_errno;
 }
+
+InjectedCall::InjectedCall() { ++injected_calls; }
+InjectedCall::~InjectedCall() { --injected_calls; }
 
 Injection::Injection(long fail_at, int os_errno) {
   Plan& now = plan();

@@ -1,4 +1,5 @@
-// One system call in the target without an area: its registers are pointed at a `syscall` instruction that it has anyway.
+// One system call in the target without an area: its registers are pointed at a `syscall` instruction that it has
+// anyway.
 #include <fmt/format.h>
 #include <linux/ptrace.h>
 #include <signal.h>
@@ -76,6 +77,7 @@ Result<int64_t> inject_call(StoppedProcess& process, Thread& thread, const Call&
   registers.rdi = call.args[0], registers.rsi = call.args[1], registers.rdx = call.args[2];
   registers.r10 = call.args[3], registers.r8 = call.args[4], registers.r9 = call.args[5];
   registers.orig_rax = ~uint64_t{0};
+  fault::InjectedCall lost_with_us;
   TRY(sys::set_signal_mask(thread.tid, ~uint64_t{0}));
   TRY(sys::set_registers(thread.tid, registers));
   TRY(to_system_call_stop(thread));

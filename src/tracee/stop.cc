@@ -157,7 +157,9 @@ void release(Thread& thread) {
   bool resume = thread.resume_frame != 0 && !signal_is_due(thread);
   // A failure here means that the thread is gone (killed): there is nobody to tell it to.
   (void)sys::set_signal_mask(thread.tid, thread.signal_mask);
-  (void)sys::set_registers(thread.tid, resume ? into_runner(thread) : thread.registers);
+  const sys::Registers registers = resume ? into_runner(thread) : thread.registers;
+  // Without them the program is lost: whatever else may have gone wrong, it is tried again.
+  for (int attempt = 0; attempt < 3 && !sys::set_registers(thread.tid, registers).has_value(); ++attempt) continue;
   (void)sys::ptrace_detach(thread.tid);
 }
 
