@@ -326,7 +326,7 @@ bool ended(Pid process) {
 Result<CheckpointReport> checkpoint(const Target& target, const CheckpointOptions& options, image::Sink& sink) {
   Capture capture(target, options, sink);
   Result<CheckpointReport> report = capture.run();
-  if (!report.has_value() && ended(target.root))
+  if (!report.has_value() && (report.error().os_errno() == ESRCH || ended(target.root)))
     return failed(
         fmt::format("process {} ended before its checkpoint was whole; the checkpoints before it are what they were",
                     target.root.number));

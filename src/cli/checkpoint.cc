@@ -34,7 +34,7 @@ Result<LockedJob> find_target(const std::string& target) {
     std::optional<job::Job> found = TRY(job::job_of_root(root));
     directory = found ? found->directory : TRY(job::adopt(root)).directory;
   } else if (!sys::stat(directory).has_value()) {
-    return job::find_job(target).error();  // It says what there is.
+    TRY(job::find_job(target));  // It says what is wrong; or the job has come up just now.
   }
   sys::UniqueFd lock = TRY(job::lock_job(directory, job::kLockPatience_ms));
   return LockedJob{TRY(job::read_job(directory)), std::move(lock)};
