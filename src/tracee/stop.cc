@@ -7,6 +7,8 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string>
 
 #include "sys/procfs.h"
 #include "sys/tasks.h"
@@ -124,13 +126,23 @@ StoppedProcess::~StoppedProcess() { thaw(); }
 
 namespace {
 
-// Whether a signal waits that the thread will take at once.
+// The signals that the thread's process handles (bit n-1 for signal n).
+uint64_t caught_signals(Pid thread) {
+  constexpr std::string_view kKey = "SigCgt:";
+  std::string text = sys::read_proc(thread, "status").value_or("");
+  size_t at = text.find(kKey);
+  return at == text.npos ? 0 : std::strtoull(text.c_str() + at + kKey.size(), nullptr, 16);
+}
+
+// Whether a signal waits for which the thread will run a handler at once. One that is ignored interrupts nothing.
 bool signal_is_due(const Thread& thread) {
   for (bool shared : {false, true}) {
     Result<std::vector<siginfo_t>> pending = sys::peek_signals(thread.tid, shared);
     if (!pending.has_value()) return false;
     for (const siginfo_t& info : *pending)
-      if ((thread.signal_mask >> (info.si_signo - 1) & 1) == 0) return true;
+      if ((thread.signal_mask >> (info.si_signo - 1) & 1) == 0 &&
+          (caught_signals(thread.tid) >> (info.si_signo - 1) & 1) != 0)
+        return true;
   }
   return false;
 }
