@@ -12,6 +12,7 @@
 #include "fd/table.h"
 #include "files/file_states.h"
 #include "files/mapped_files.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
@@ -27,12 +28,6 @@ namespace {
 using image::RecordType;
 
 constexpr std::chrono::seconds kPatience{10};  // for a thread that does not stop
-
-int64_t clock_ns(clockid_t clock) {
-  timespec now;
-  ::clock_gettime(clock, &now);
-  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
 
 // fd/ knows files and shared memory only by these interfaces.
 class SharedMemoryNotes final : public fd::SharedMemoryRegistry {
@@ -65,10 +60,10 @@ class Capture {
         job_(target.job) {}
 
   Result<CheckpointReport> run() {
-    int64_t start = clock_ns(CLOCK_MONOTONIC);
+    int64_t start = sys::clock_ns(CLOCK_MONOTONIC);
     TRY(check_alone());
     look_ahead();
-    stopped_at_ = clock_ns(CLOCK_MONOTONIC);
+    stopped_at_ = sys::clock_ns(CLOCK_MONOTONIC);
     tracee::StoppedProcess process = TRY(tracee::StoppedProcess::stop(target_.root, kPatience));
     Result<> recorded = record(process);
     if (recorded.has_value() && options_.stop) recorded = finish_and_kill(process);
@@ -82,7 +77,7 @@ class Capture {
       TRY(deadlines_.save());
       TRY(finish());
     }
-    report_.total_ns = clock_ns(CLOCK_MONOTONIC) - start;
+    report_.total_ns = sys::clock_ns(CLOCK_MONOTONIC) - start;
     return report_;
   }
 
@@ -115,7 +110,7 @@ class Capture {
   }
 
   Result<> finish_and_kill(tracee::StoppedProcess& process) {
-    report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    report_.pause_ns = sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
     TRY(finish());
     TRY(take_unread_input());
     if (options_.before_kill) TRY(options_.before_kill());
@@ -253,13 +248,13 @@ class Capture {
   void thaw(tracee::StoppedProcess& process) {
     for (size_t i = 0; i < resumes_.size(); ++i) task::note_sleep(process.threads()[i], resumes_[i], deadlines_);
     process.thaw();
-    report_.pause_ns = clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    report_.pause_ns = sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
   }
 
   void note_clocks() {
-    job_.realtime_ns = clock_ns(CLOCK_REALTIME);
-    job_.monotonic_ns = clock_ns(CLOCK_MONOTONIC) + offsets_.monotonic_ns;
-    job_.boottime_ns = clock_ns(CLOCK_BOOTTIME) + offsets_.boottime_ns;
+    job_.realtime_ns = sys::clock_ns(CLOCK_REALTIME);
+    job_.monotonic_ns = sys::clock_ns(CLOCK_MONOTONIC) + offsets_.monotonic_ns;
+    job_.boottime_ns = sys::clock_ns(CLOCK_BOOTTIME) + offsets_.boottime_ns;
     utsname host;
     ::uname(&host);
     job_.host = host.nodename, job_.kernel_release = host.release;

@@ -17,6 +17,7 @@
 #include "proc/process.h"
 #include "restore/husk.h"
 #include "restore/relay.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/message.h"
 #include "sys/procfs.h"
@@ -28,12 +29,6 @@
 namespace stint::restore {
 namespace {
 
-int64_t clock_ns(clockid_t clock) {
-  timespec now;
-  ::clock_gettime(clock, &now);
-  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
-
 job::FamilyPlan family_plan(const Plan& plan, const RestartOptions& options) {
   job::FamilyPlan family;
   family.directory = options.job_directory;
@@ -42,8 +37,8 @@ job::FamilyPlan family_plan(const Plan& plan, const RestartOptions& options) {
   if (!plan.job.stand_ins.empty()) family.stand_in = plan.job.stand_ins.front();
   family.root_pid = plan.job.root_pid;
   family.root_group = plan.process.pgid == plan.process.pid ? 0 : plan.process.pgid;
-  family.monotonic_offset_ns = plan.job.monotonic_ns - clock_ns(CLOCK_MONOTONIC);
-  family.boottime_offset_ns = plan.job.boottime_ns - clock_ns(CLOCK_BOOTTIME);
+  family.monotonic_offset_ns = plan.job.monotonic_ns - sys::clock_ns(CLOCK_MONOTONIC);
+  family.boottime_offset_ns = plan.job.boottime_ns - sys::clock_ns(CLOCK_BOOTTIME);
   family.terminal = plan.job.has_terminal || options.terminal;
   family.size = options.size;
   termios modes;

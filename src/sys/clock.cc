@@ -12,4 +12,10 @@ int64_t monotonic_ms() {
 
 int64_t realtime_s() { return ::time(nullptr); }
 
+int64_t clock_ns(clockid_t clock) {
+  timespec now;
+  ::clock_gettime(clock, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
 }  // namespace stint::sys

@@ -1,10 +1,13 @@
 // What time it is.
 #pragma once
 
+#include <time.h>
+
 #include <cstdint>
 
 namespace stint::sys {
 
+int64_t clock_ns(clockid_t clock);
 int64_t monotonic_ms();  // goes on evenly, whatever happens to the calendar
 int64_t realtime_s();    // since 1970
 

@@ -181,10 +181,6 @@ Result<> write_memory_file(int memory_fd, uint64_t address, const void* from, si
   return {};
 }
 
-Result<UniqueFd> pidfd_open(Pid process) {
-  return UniqueFd(TRY(call("pidfd_open", [&] { return syscall(SYS_pidfd_open, process.number, 0); })));
-}
-
 Result<UniqueFd> pidfd_getfd(int pidfd, RemoteFd fd) {
   return UniqueFd(TRY(call("pidfd_getfd", [&] { return syscall(SYS_pidfd_getfd, pidfd, fd.number, 0); })));
 }

@@ -78,7 +78,6 @@ Result<UniqueFd> open_memory(Pid process);
 Result<> read_memory_file(int memory_fd, uint64_t address, void* to, size_t size);
 Result<> write_memory_file(int memory_fd, uint64_t address, const void* from, size_t size);
 
-Result<UniqueFd> pidfd_open(Pid process);
 Result<UniqueFd> pidfd_getfd(int pidfd, RemoteFd fd);
 
 }  // namespace stint::sys

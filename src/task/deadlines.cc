@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "proc/process.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
@@ -17,11 +18,7 @@
 namespace stint::task {
 namespace {
 
-int64_t now_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
+int64_t now_ns() { return sys::clock_ns(CLOCK_MONOTONIC); }
 
 struct SchedLine {
   std::optional<int64_t> exec_start_ns;
