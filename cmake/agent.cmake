@@ -34,7 +34,7 @@ add_custom_target(stint-foreign DEPENDS ${AGENT_FOREIGN})
 
 set(STINT_AGENT_EMBED ${CMAKE_SOURCE_DIR}/src/agent/embedded.cc ${CMAKE_SOURCE_DIR}/src/agent/embedded_x86_64.S)
 set_source_files_properties(src/agent/embedded_x86_64.S PROPERTIES
-  COMPILE_DEFINITIONS "STINT_PRELOAD=$<TARGET_FILE:stint-preload>;STINT_AUDIT=$<TARGET_FILE:stint-audit>;STINT_FOREIGN=${AGENT_FOREIGN}"
+  COMPILE_DEFINITIONS "STINT_PRELOAD=\"$<TARGET_FILE:stint-preload>\";STINT_AUDIT=\"$<TARGET_FILE:stint-audit>\";STINT_FOREIGN=\"${AGENT_FOREIGN}\""
   OBJECT_DEPENDS "${CMAKE_BINARY_DIR}/agent/libstint-preload.so;${CMAKE_BINARY_DIR}/agent/libstint-audit.so;${AGENT_FOREIGN}")
 
 # Programs that the agent's tests run: ordinary ones, of the kinds that reach the C library in different ways.
@@ -56,9 +56,13 @@ add_executable(agent_opener_static test/agent/opener.c)
 add_library(agent_early_library SHARED test/agent/early_library.c)
 add_executable(agent_early test/agent/early.c)
 target_link_libraries(agent_early PRIVATE agent_early_library)
+add_library(agent_static_tls_library SHARED test/agent/static_tls_library.c)
+target_compile_options(agent_static_tls_library PRIVATE -ftls-model=initial-exec)
+add_executable(agent_static_tls test/agent/static_tls.c)
+target_link_libraries(agent_static_tls PRIVATE agent_static_tls_library)
 add_library(agent_plugin MODULE test/agent/plugin.c)
 foreach(program agent_probe agent_opener agent_opener_now agent_opener_no_plt agent_opener_fixed agent_opener_static
-    agent_early_library agent_early agent_plugin)
+    agent_early_library agent_early agent_static_tls_library agent_static_tls agent_plugin)
   add_agent_program(${program})
 endforeach()
 target_link_options(agent_opener_now PRIVATE -Wl,-z,now)

@@ -55,6 +55,17 @@ def command_of(pid):
         return f"[{pid}]"
 
 
+def describe(pid):
+    """The process, its parent, and where in the kernel it waits."""
+    parent, state = _parent_and_state(pid) or (0, "gone")
+    try:
+        with open(f"/proc/{pid}/wchan") as wchan:
+            waits = wchan.read()
+    except OSError:
+        waits = "?"
+    return f"{pid} (child of {parent}, {state}, {waits}): {command_of(pid)}"
+
+
 def reap_orphans():
     """Collects dead children. Call it only while no child is awaited by anyone else."""
     try:

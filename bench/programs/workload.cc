@@ -4,11 +4,19 @@
 //   workload read                 a loop of read(2) of one byte; prints its nanoseconds
 //   workload nap                  sleeps 0.2 ms at a time; prints a dot after a gap of more than 30 ms: it was cut
 //   workload random MiB 4k|huge   fills so much memory with random bytes, prints a dot, and goes on as `nap`
+//   workload rewrite MiB 4k|huge PERCENT
+//                                 the same, and goes on to write to so much of it in a second, a byte in each page
+//   workload processes|threads|descriptors N
+//                                 has so many of them, idle; prints a dot, and goes on as `nap`
 //   workload memcpy|write|fill MiB DIRECTORY
-//                                 the machine's own rates: memcpy; write(2) of 1 MiB pieces into a fresh file; preadv(2)
-//                                 of that file into fresh huge pages. Prints nanoseconds.
+//                                 the machine's own rates: memcpy; write(2) of 1 MiB pieces into a fresh file;
+//                                 preadv(2) of that file into fresh huge pages. Prints nanoseconds.
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +26,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -65,6 +74,56 @@ void fill_random(char* memory, size_t size) {
     if (time - last > kGap_ns && write(STDOUT_FILENO, ".", 1) != 1) std::exit(1);
     last = time;
   }
+}
+
+[[noreturn]] void say_and_nap() {
+  if (write(STDOUT_FILENO, ".", 1) != 1) std::exit(1);
+  nap();
+}
+
+[[noreturn]] void rewrite(char* memory, size_t size, double percent) {
+  constexpr size_t kPage = 4096;
+  constexpr int64_t kSecond_ns = 1'000'000'000;
+  if (write(STDOUT_FILENO, ".", 1) != 1) std::exit(1);
+  double pages_a_ns = static_cast<double>(size) / kPage * percent / 100 / kSecond_ns;
+  uint64_t state = 88172645463325252ull;
+  for (int64_t start = now(CLOCK_MONOTONIC), done = 0;;) {
+    usleep(500);
+    int64_t due = static_cast<int64_t>(static_cast<double>(now(CLOCK_MONOTONIC) - start) * pages_a_ns);
+    for (; done < due; ++done) memory[next_random(state) % size] += 1;
+  }
+}
+
+[[noreturn]] void have_processes(size_t count) {
+  for (size_t i = 1; i < count; ++i) {
+    pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child != 0) continue;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) pause();
+  }
+  say_and_nap();
+}
+
+[[noreturn]] void have_threads(size_t count) {
+  for (size_t i = 1; i < count; ++i)
+    std::thread([] {
+      for (;;) pause();
+    }).detach();
+  say_and_nap();
+}
+
+// Files, both ends of pipes, eventfds: a quarter each.
+[[noreturn]] void have_descriptors(size_t count, const char* file) {
+  rlimit most;
+  getrlimit(RLIMIT_NOFILE, &most);
+  most.rlim_cur = most.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &most);
+  for (size_t i = 0; i < count; i += 4) {
+    int ends[2];
+    if (open(file, O_RDONLY) < 0 || pipe(ends) != 0 || eventfd(static_cast<unsigned>(i), 0) < 0) die("descriptors");
+  }
+  say_and_nap();
 }
 
 void cpu() {
@@ -115,8 +174,8 @@ void write_then_fill(size_t size, const std::string& directory, bool report_fill
   unlink(path.c_str());
 }
 
-// The loops never wait, so that processor time is their run time on a machine of their own; on a shared one it leaves out
-// the turns of others.
+// The loops never wait, so that processor time is their run time on a machine of their own; on a shared one it leaves
+// out the turns of others.
 template <class Loop>
 void timed(Loop loop) {
   int64_t start = now(CLOCK_PROCESS_CPUTIME_ID);
@@ -128,16 +187,32 @@ void timed(Loop loop) {
 
 int main(int argc, char** argv) {
   std::string what = argc > 1 ? argv[1] : "";
-  size_t size = argc > 2 ? std::strtoull(argv[2], nullptr, 10) << 20 : 0;
-  if (what == "cpu") timed(cpu);
-  else if (what == "read") timed(read_bytes);
-  else if (what == "nap") nap();
+  size_t number = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0, size = number << 20;
+  if (what == "cpu")
+    timed(cpu);
+  else if (what == "read")
+    timed(read_bytes);
+  else if (what == "nap")
+    nap();
   else if (what == "random" && argc == 4) {
     fill_random(map(size, std::string(argv[3]) == "huge"), size);
-    if (write(STDOUT_FILENO, ".", 1) != 1) return 1;
-    nap();
-  } else if (what == "memcpy" && argc == 4) copy_memory(size);
-  else if (what == "write" && argc == 4) write_then_fill(size, argv[3], false);
-  else if (what == "fill" && argc == 4) write_then_fill(size, argv[3], true);
-  else return 2;
+    say_and_nap();
+  } else if (what == "rewrite" && argc == 5) {
+    char* memory = map(size, std::string(argv[3]) == "huge");
+    fill_random(memory, size);
+    rewrite(memory, size, std::strtod(argv[4], nullptr));
+  } else if (what == "processes" && argc == 3)
+    have_processes(number);
+  else if (what == "threads" && argc == 3)
+    have_threads(number);
+  else if (what == "descriptors" && argc == 3)
+    have_descriptors(number, argv[0]);
+  else if (what == "memcpy" && argc == 4)
+    copy_memory(size);
+  else if (what == "write" && argc == 4)
+    write_then_fill(size, argv[3], false);
+  else if (what == "fill" && argc == 4)
+    write_then_fill(size, argv[3], true);
+  else
+    return 2;
 }

@@ -5,7 +5,8 @@
 // Two ways out:
 // - kReport: it sends itself report_signal, so that the tracer gets a signal-delivery stop, and the tracer puts the
 //   target's own registers back. If there is no tracer any more (it was killed), nothing stops the runner: it leaves
-//   by rt_sigreturn through sigframe, which gives the thread its registers, its xstate and its mask back, and the program goes on.
+//   by rt_sigreturn through sigframe, which gives the thread its registers, its xstate and its mask back, and the
+//   program goes on.
 // - kResume: no tracer expected. The thread finishes a system call of its own that a stop had cut short: the runner
 //   makes the one call, puts every register back as a system call leaves them and jumps to where the program was.
 //
@@ -58,7 +59,8 @@ struct RunnerFrame {
   uint64_t finish;  // STINT_FINISH_*
   uint64_t report_signal;
   uint64_t sigframe;  // kReport: address of the ucontext for rt_sigreturn
-  uint64_t base;      // kResume: bytes that the cut call had already moved; added to a good result, returned instead of an error
+  uint64_t
+      base;  // kResume: bytes that the cut call had already moved; added to a good result, returned instead of an error
   uint64_t reserved[2];
   RunnerRegisters registers;
 };

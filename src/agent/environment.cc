@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kPreload[] = "LD_PRELOAD=";
 constexpr char kAudit[] = "LD_AUDIT=";
+constexpr char kTunables[] = "GLIBC_TUNABLES=";
 constexpr char kLedger[] = "STINT_LEDGER=";
 constexpr char kPad[] = "STINT_PAD=";
 constexpr size_t kHexDigits = 16;
@@ -30,7 +31,9 @@ struct Own {
 };
 Own own;
 
-constexpr size_t kMaxAddedText = sizeof kPreload + sizeof kAudit + sizeof kLedger + kHexDigits + 1 + sizeof kPad;
+constexpr size_t kMaxAddedText = sizeof kPreload + sizeof kAudit + sizeof kTunables + sizeof kStaticTls +
+                                 sizeof kLedger + kHexDigits + 1 + sizeof kPad;
+constexpr size_t kMaxAddedVariables = 5;  // preload, audit, tunables, ledger, pad
 
 bool keep(char (&place)[kMaxPath], const char* value) {
   size_t size = text_size(value);
@@ -48,13 +51,22 @@ char* last_of(char* list) {
   return last;
 }
 
-// True if nothing of the user's is left in the variable. Ours is the last of the list, if it is there at all.
-bool take_out_of_list(char* value, const char* library, char (&place)[kMaxPath]) {
-  char* last = last_of(value);
-  if (!ends_with(last, library) || !keep(place, last)) return false;
+// True if nothing of the user's is left in the variable.
+bool cut_off(char* value, char* last) {
   if (last == value) return true;
   last[-1] = 0;
   return false;
+}
+
+// Ours is the last of the list, if it is there at all.
+bool take_out_of_list(char* value, const char* library, char (&place)[kMaxPath]) {
+  char* last = last_of(value);
+  return ends_with(last, library) && keep(place, last) && cut_off(value, last);
+}
+
+bool take_out_tunable(char* value) {
+  char* last = last_of(value);
+  return text_equal(last, kStaticTls) && cut_off(value, last);
 }
 
 uint64_t read_hex(const char** text) {
@@ -84,8 +96,24 @@ char* put_text(char* to, const char* text) {
 
 bool is_ours(const char* variable) { return starts_with(variable, kLedger) || starts_with(variable, kPad); }
 
-// True if the list has our library already: the environment is one that we made.
-bool has_ours(const char* list, const char* ours) { return ends_with(list, ours); }
+// A variable whose value is a list that ends with ours.
+struct List {
+  const char* name;
+  const char* ours;     // empty: it is not needed
+  const char* settled;  // an item that begins so makes ours superfluous
+  bool users = false;   // the variable is there already
+};
+
+// True if ours is in the list already (the environment is one that we made), or something in its place.
+bool has_ours(const char* list, const List& of) {
+  if (ends_with(list, of.ours)) return true;
+  if (of.settled == nullptr) return false;
+  for (const char* item = list; *item != 0; ++item)
+    if ((item == list || item[-1] == ':') && starts_with(item, of.settled)) return true;
+  return false;
+}
+
+const char* value_of(const char* variable, const List& list) { return variable + text_size(list.name); }
 
 // Fills the gap between the end of the environment and the auxiliary vector.
 void ignore_gap(char** end, size_t words) {
@@ -120,6 +148,8 @@ const char* take_out_of(char** environment, uint64_t* previous) {
       remove = take_out_of_list(variable + sizeof kPreload - 1, "/libstint-preload.so", own.preload);
     } else if (starts_with(variable, kAudit)) {
       remove = take_out_of_list(variable + sizeof kAudit - 1, "/libstint-audit.so", own.audit);
+    } else if (starts_with(variable, kTunables)) {
+      remove = take_out_tunable(variable + sizeof kTunables - 1);
     }
     if (remove) {
       ++removed;
@@ -143,13 +173,14 @@ bool libraries_reachable() {
 
 size_t size_with_agent(char* const* environment) {
   size_t count = 0;
-  size_t both = text_size(own.preload) + text_size(own.audit);
-  size_t text = both + text_size(own.ledger) + kMaxAddedText;
+  size_t lists = text_size(own.preload) + text_size(own.audit) + sizeof kStaticTls;
+  size_t text = lists + text_size(own.ledger) + kMaxAddedText;
   for (; environment != nullptr && environment[count] != nullptr; ++count) {
     const char* variable = environment[count];
-    if (starts_with(variable, kPreload) || starts_with(variable, kAudit)) text += text_size(variable) + 2 + both;
+    if (starts_with(variable, kPreload) || starts_with(variable, kAudit) || starts_with(variable, kTunables))
+      text += text_size(variable) + 2 + lists;
   }
-  return (count + 5) * sizeof(char*) + text;
+  return (count + kMaxAddedVariables + 1) * sizeof(char*) + text;
 }
 
 namespace {
@@ -173,34 +204,39 @@ char* put_new(char** text, const char* name, const char* value) {
   return made;
 }
 
+List* list_of(List (&lists)[3], const char* variable) {
+  for (List& list : lists)
+    if (list.ours[0] != 0 && starts_with(variable, list.name)) return &list;
+  return nullptr;
+}
+
 }  // namespace
 
 char** put_into(char* const* environment, char* buffer) {
   size_t count = 0;
   while (environment != nullptr && environment[count] != nullptr) ++count;
   char** made = (char**)buffer;
-  char* text = buffer + (count + 5) * sizeof(char*);
+  char* text = buffer + (count + kMaxAddedVariables + 1) * sizeof(char*);
   char** to = made;
-  bool users_preload = false;
-  bool users_audit = false;
+  List lists[] = {{kPreload, own.preload, nullptr},
+                  {kAudit, own.audit, nullptr},
+                  {kTunables, own.audit[0] != 0 ? kStaticTls : "", kStaticTlsTunable}};
   size_t taken_out_later = 1;  // STINT_LEDGER
   for (size_t i = 0; i < count; ++i) {
     char* variable = environment[i];
     if (is_ours(variable)) continue;
-    bool preload = starts_with(variable, kPreload);
-    bool audit = starts_with(variable, kAudit);
-    const char* ours = preload ? own.preload : own.audit;
-    if ((!preload && !audit) || ours[0] == 0) {
+    List* list = list_of(lists, variable);
+    if (list == nullptr) {
       *to++ = variable;
       continue;
     }
-    (preload ? users_preload : users_audit) = true;
-    const char* value = variable + (preload ? sizeof kPreload : sizeof kAudit) - 1;
-    if (text_equal(value, ours)) ++taken_out_later;
-    *to++ = has_ours(value, ours) ? variable : put_list(&text, variable, ours);
+    list->users = true;
+    const char* value = value_of(variable, *list);
+    if (text_equal(value, list->ours)) ++taken_out_later;
+    *to++ = has_ours(value, *list) ? variable : put_list(&text, variable, list->ours);
   }
-  if (!users_preload) *to++ = put_new(&text, kPreload, own.preload), ++taken_out_later;
-  if (!users_audit && own.audit[0] != 0) *to++ = put_new(&text, kAudit, own.audit), ++taken_out_later;
+  for (const List& list : lists)
+    if (!list.users && list.ours[0] != 0) *to++ = put_new(&text, list.name, list.ours), ++taken_out_later;
 
   *to++ = text;
   char* end = put_hex(put_text(text, kLedger), incarnation());

@@ -2,6 +2,7 @@
 //
 //   LD_PRELOAD=[the user's:]DIRECTORY/$PLATFORM/libstint-preload.so
 //   LD_AUDIT=[the user's:]DIRECTORY/$PLATFORM/libstint-audit.so
+//   GLIBC_TUNABLES=[the user's:]glibc.rtld.optional_static_tls=4096
 //   STINT_LEDGER=INCARNATION:PATH       the incarnation (hex) of the process image that made this environment
 //   STINT_PAD=                          only where it makes the number of variables that are taken out even
 //
@@ -11,12 +12,20 @@
 // pointers is taken out because some programs look for the auxiliary vector behind the environment: the gap, in
 // units of one vector entry, becomes AT_IGNORE. $PLATFORM is expanded by glibc, so that a 32-bit linker finds a library
 // of its own kind there instead of complaining about ours (files/agent_install.h lays them out).
+//
+// The tunable is there for LD_AUDIT: with an audit library glibc lays out thread-local storage before it knows the
+// program's libraries, and those that need theirs at a fixed place (jemalloc: 2.6 KiB) must find room in what is kept
+// for dlopen(3), 512 bytes by default. "Cannot allocate memory in static TLS block" would be the program's end. Each
+// thread has that much less of its stack; where the user has set the tunable, it stays as it is.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 namespace stint::agent {
+
+inline constexpr char kStaticTlsTunable[] = "glibc.rtld.optional_static_tls=";
+inline constexpr char kStaticTls[] = "glibc.rtld.optional_static_tls=4096";
 
 // The environment the process was started with, while the linker is still at work. Null if it is not to be found.
 char** initial_environment();

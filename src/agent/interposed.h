@@ -6,14 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STINT_INTERPOSED(X)                                                                                            \
-  X(open)                                                                                                              \
-  X(open64)                                                                                                            \
-  X(__open_2)                                                                                                          \
-  X(__open64_2) X(openat) X(openat64) X(__openat_2) X(__openat64_2) X(creat) X(creat64) X(fopen) X(fopen64) X(freopen) \
-      X(freopen64) X(dup) X(dup2) X(dup3) X(fcntl) X(fcntl64) X(fork) X(vfork) X(clone) X(execve) X(execv) X(execvp)   \
-          X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) X(posix_spawn) X(posix_spawnp) X(system)      \
-              X(popen)
+// clang-format off
+#define STINT_INTERPOSED(X) \
+  X(open) X(open64) X(__open_2) X(__open64_2) X(openat) X(openat64) X(__openat_2) X(__openat64_2) X(creat) X(creat64) \
+  X(fopen) X(fopen64) X(freopen) X(freopen64) \
+  X(dup) X(dup2) X(dup3) X(fcntl) X(fcntl64) \
+  X(fork) X(vfork) X(clone) \
+  X(execve) X(execv) X(execvp) X(execvpe) X(execl) X(execlp) X(execle) X(fexecve) X(execveat) \
+  X(posix_spawn) X(posix_spawnp) X(system) X(popen)
+// clang-format on
 
 namespace stint::agent {
 

@@ -21,9 +21,7 @@ constexpr uint64_t page_up(uint64_t address) { return page_down(address + kPageS
 inline ByteView bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
-inline std::string_view text_of(ByteView bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
+inline std::string_view text_of(ByteView bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // A half-open range of addresses, of the program or of a file.
 struct Range {

@@ -1,5 +1,5 @@
-// The compiled part of fmt. Debian ships the library's source as headers and a shared object only; the product is static,
-// and header-only fmt would be compiled again in every file.
+// The compiled part of fmt. Debian ships the library's source as headers and a shared object only; the product is
+// static, and header-only fmt would be compiled again in every file.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

@@ -38,7 +38,8 @@ struct Pid {
   constexpr auto operator<=>(const Pid&) const = default;
 };
 
-// The same process as the *job* sees it: the number in the job's pid namespace. Only these are written into a checkpoint.
+// The same process as the *job* sees it: the number in the job's pid namespace. Only these are written into a
+// checkpoint.
 struct JobPid {
   int number = 0;
   constexpr auto operator<=>(const JobPid&) const = default;

@@ -10,13 +10,15 @@
 
 namespace stint {
 
-// Why something failed, as far as a caller acts on it: the command line maps these to exit statuses (doc/architecture.md).
+// Why something failed, as far as a caller acts on it: the command line maps these to exit statuses
+// (doc/architecture.md).
 enum class ErrorKind {
   kFailed,   // the system said no, something vanished, the disk is full
   kUsage,    // the user asked for something that makes no sense
   kRefused,  // holds something that cannot be checkpointed
   kDamaged,  // a checkpoint whose bytes are not what was written
   kUnfit,    // a sound checkpoint that this host cannot restart
+  kNotNow,   // kRefused, for what comes and goes: a moment later it may be gone
 };
 
 class [[nodiscard]] Error {
@@ -71,22 +73,23 @@ inline Error failed(std::string message) { return Error(ErrorKind::kFailed, std:
 inline Error refused(std::string message) { return Error(ErrorKind::kRefused, std::move(message)); }
 inline Error damaged(std::string message) { return Error(ErrorKind::kDamaged, std::move(message)); }
 inline Error unfit(std::string message) { return Error(ErrorKind::kUnfit, std::move(message)); }
+inline Error not_now(std::string message) { return Error(ErrorKind::kNotNow, std::move(message)); }
 inline Error usage(std::string message) { return Error(ErrorKind::kUsage, std::move(message)); }
 
 [[noreturn]] void check_failed(const char* expression, const char* file, int line);
 
 }  // namespace stint
 
-// Yields the value of a Result, or returns its failure to the caller. The expression's own temporaries are gone after it.
-#define TRY(...)                                                          \
-  ({                                                                      \
-    auto stint_try_result = (__VA_ARGS__);                                \
+// Yields the value of a Result, or returns its failure to the caller. The expression's own temporaries are gone after
+// it.
+#define TRY(...)                                                                   \
+  ({                                                                               \
+    auto stint_try_result = (__VA_ARGS__);                                         \
     if (!stint_try_result.has_value()) return std::move(stint_try_result).error(); \
-    stint::detail::take(std::move(stint_try_result));                     \
+    stint::detail::take(std::move(stint_try_result));                              \
   })
 
-#define CHECK(condition) \
-  (static_cast<bool>(condition) ? void() : stint::check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) (static_cast<bool>(condition) ? void() : stint::check_failed(#condition, __FILE__, __LINE__))
 
 namespace stint::detail {
 template <class T>

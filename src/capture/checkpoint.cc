@@ -5,29 +5,35 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
+#include <set>
 
-#include "capture/memory.h"
+#include "capture/process.h"
+#include "fd/pty.h"
 #include "fd/table.h"
 #include "files/file_states.h"
 #include "files/mapped_files.h"
+#include "ipc/undo.h"
+#include "ipc/visitor.h"
 #include "sys/clock.h"
 #include "sys/file.h"
+#include "sys/holder.h"
+#include "sys/memory.h"
 #include "sys/procfs.h"
-#include "sys/tasks.h"
 #include "sys/terminal.h"
 #include "task/cpu.h"
-#include "task/interrupted.h"
-#include "task/process.h"
-#include "task/thread.h"
+#include "task/rare_state.h"
+#include "task/relations.h"
 
 namespace stint::capture {
 namespace {
 
 using image::RecordType;
 
-constexpr std::chrono::seconds kPatience{10};  // for a thread that does not stop
+constexpr std::chrono::seconds kPatience{10};  // for a process that does not stop
 
 // fd/ knows files and shared memory only by these interfaces.
 class SharedMemoryNotes final : public fd::SharedMemoryRegistry {
@@ -46,6 +52,8 @@ Result<> put(image::Sink& sink, RecordType type, const R& record) {
   return sink.put({type, 1, true, image::encode(record)});
 }
 
+std::string title(const tracee::StoppedProcess& process) { return sys::title_of(process.pid()); }
+
 // One checkpoint under way.
 class Capture {
  public:
@@ -57,23 +65,27 @@ class Capture {
         hashes_(target.hash_cache_file.empty() ? files::HashCache() : files::HashCache(target.hash_cache_file)),
         file_states_(hashes_),
         mapped_files_(hashes_, file_states_, options.bundle),
-        job_(target.job) {}
+        job_(target.job),
+        precopy_(roots(), ledger_, deadlines_, sink) {}
 
   Result<CheckpointReport> run() {
     int64_t start = sys::clock_ns(CLOCK_MONOTONIC);
-    TRY(check_alone());
-    look_ahead();
+    TRY(look_ahead());
+    TRY(copy_ahead());
+    look_closely();
+    // What was put ahead may well be still under way to the disk.
+    if (precopy_.any()) quiet_.emplace(sink_);
     stopped_at_ = sys::clock_ns(CLOCK_MONOTONIC);
-    tracee::StoppedProcess process = TRY(tracee::StoppedProcess::stop(target_.root, kPatience));
-    Result<> recorded = record(process);
-    if (recorded.has_value() && options_.stop) recorded = finish_and_kill(process);
+    tracee::StoppedTree tree = TRY(tracee::StoppedTree::stop(roots(), kPatience));
+    Result<> recorded = record(tree);
+    if (recorded.has_value() && options_.stop) recorded = finish_and_kill(tree);
     if (!recorded.has_value()) {
-      thaw(process);
+      thaw(tree);
       (void)deadlines_.save();  // The error before it is the one to tell.
       return std::move(recorded).error();
     }
     if (!options_.stop) {
-      thaw(process);
+      thaw(tree);
       TRY(deadlines_.save());
       TRY(finish());
     }
@@ -82,117 +94,206 @@ class Capture {
   }
 
  private:
-  // One process: its children, and orphans that the stand-in has taken, would be lost.
-  Result<> check_alone() {
-    std::vector<Pid> others = TRY(sys::list_children(target_.root));
-    for (Pid stand_in : target_.stand_ins)
-      for (Pid child : TRY(sys::list_children(stand_in)))
-        if (child != target_.root) others.push_back(child);
-    if (others.empty()) return {};
-    std::string name = sys::read_proc(others[0], "comm").value_or("?\n");
-    name.pop_back();
-    return refused(
-        fmt::format("the job has more than one process (process {}, {}): trees of processes are not "
-                    "supported; wait until its children have ended",
-                    others[0].number, name));
+  tracee::TreeRoots roots() const { return {target_.root, target_.stand_ins}; }
+
+  // What can be known before the job stands still.
+  Result<> look_ahead() {
+    // A fork of ours: before there is any descriptor that must not live on in it.
+    if (TRY(ipc::has_own_namespace(target_.root))) visitor_.emplace(TRY(ipc::Visitor::enter(target_.root)));
+    seen_ = TRY(tracee::list_tree(roots()));
+    fd::make_room(seen_);
+    for (Pid pid : seen_) {
+      Result<std::string> text = sys::read_proc(pid, "maps");
+      Result<std::vector<proc::Vma>> vmas = text ? proc::parse_maps(*text) : std::vector<proc::Vma>();
+      if (!vmas.has_value()) continue;
+      for (const proc::Vma& vma : *vmas)
+        if (vma.path != target_.ledger_file && vma.name == proc::VmaName::kFile && !vma.shared &&
+            !vma.nameless_shared())
+          mapped_files_.look_ahead(pid, vma);
+    }
+    return {};
   }
 
-  // What can be known before the program stands still.
-  void look_ahead() {
-    deadlines_.look_ahead(target_.root);
-    Result<std::string> text = sys::read_proc(target_.root, "maps");
-    if (!text.has_value()) return;
-    Result<std::vector<proc::Vma>> vmas = proc::parse_maps(*text);
-    if (!vmas.has_value()) return;
-    for (const proc::Vma& vma : *vmas)
-      if (vma.path != target_.ledger_file && vma.name == proc::VmaName::kFile && !vma.shared && !vma.nameless_shared())
-        mapped_files_.look_ahead(target_.root, vma);
+  Result<> copy_ahead() {
+    // A job that is to end makes no use of the time that it would run on.
+    if (options_.stop && options_.precopy != PreCopyWhen::kAlways) return {};
+    if (!precopy_.pays(seen_, options_.precopy)) return {};
+    note_lent_areas();
+    TRY(precopy_.copy());
+    seen_ = TRY(tracee::list_tree(roots()));
+    return {};
   }
 
-  Result<> finish_and_kill(tracee::StoppedProcess& process) {
-    report_.pause_ns = sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+  // What can be known, and had better not be old when the job stands still.
+  void look_closely() {
+    note_lent_areas();
+    for (Pid pid : seen_) deadlines_.look_ahead(pid);
+  }
+
+  // Of use in every process that has not become another program by then (tracee/entrance).
+  void note_lent_areas() {
+    if (target_.ledger_file.empty()) return;
+    Result<sys::UniqueFd> file = sys::open(target_.ledger_file, O_RDONLY);
+    if (!file.has_value()) return;  // The program never had an agent, or has replaced the directory.
+    Result<struct stat> stat = sys::fstat(file->get());
+    if (!stat.has_value()) return;
+    Result<sys::Mapping> mapping = sys::map_file(file->get(), static_cast<uint64_t>(stat->st_size));
+    if (!mapping.has_value()) return;
+    if (Result<abi::Ledger> read = abi::read_ledger(mapping->bytes()); read.has_value()) ledger_ = *std::move(read);
+  }
+
+  Result<> finish_and_kill(tracee::StoppedTree& tree) {
+    report_.pause_ns = precopy_.paused_ns() + sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
     TRY(finish());
-    TRY(take_unread_input());
+    // From here on the job does not go on without knowing: killed by now, we take it along.
+    TRY(tree.die_with_us());
     if (options_.before_kill) TRY(options_.before_kill());
-    process.kill();
+    // What it loses by this it gets back from the checkpoint, and only when it is sure to end.
+    Result<> taken = take_unread_input();
+    if (!taken.has_value())
+      report_.left_over = std::move(taken).error().in(
+          "the job is stopped by its checkpoint, but input that it had not read, and that is in the checkpoint, is "
+          "left in "
+          "the stream, too: do not give that to the restart");
+    tree.kill();
     return {};
   }
 
   // Whatever fails in here: what the stop did to the program's system calls is undone by the thaw.
-  Result<> record(tracee::StoppedProcess& process) {
-    for (tracee::Thread& thread : process.threads()) TRY(task::abort_critical_section(process.pid(), thread));
-    if (Result<> enterable = task::check_enterable(process.threads()); !enterable.has_value()) {
-      (void)plan_resumes(process, Range{});  // Nothing of ours was ever in it; the refusal is what is to be told.
-      return enterable;
+  Result<> record(tracee::StoppedTree& tree) {
+    Result<> done;
+    for (tracee::StoppedProcess& process : tree.processes()) {
+      const CopiedAhead* copied = precopy_.copied(process.pid());
+      Result<> entered = processes_.emplace_back(process, ledger_, deadlines_, copied).enter();
+      if (!entered.has_value() && done.has_value()) done = std::move(entered).in(title(process));
     }
-    task::Readable readable = TRY(task::Readable::make(process));
-    Range left = TRY(tracee::find_left_area(process.pid()));
-    Result<> planned = plan_resumes(process, left);
-    if (!planned.has_value() && left.empty()) return planned;
-    tracee::Hands hands =
-        left.empty() ? TRY(tracee::Hands::map_area(process)) : tracee::Hands::adopt_area(process, left);
-    Result<> recorded = planned.has_value() ? record_with(process, hands, readable.dumpable()) : planned;
-    Result<> prepared = prepare_thaw(process, hands);
-    return recorded.has_value() ? prepared : recorded;
+    if (done.has_value()) done = record_all(tree);
+    for (ProcessCapture& process : processes_) {
+      Result<> left = process.leave();
+      if (!left.has_value() && done.has_value()) done = std::move(left).in(title(process.process()));
+    }
+    return done;
   }
 
-  // How each thread goes on, whatever comes next.
-  Result<> plan_resumes(tracee::StoppedProcess& process, Range left) {
-    uint64_t runner = left.start + tracee::kAreaRunnerOffset;
-    for (tracee::Thread& thread : process.threads())
-      resumes_.push_back(left.empty() ? TRY(task::plan_resume(process.pid(), thread, deadlines_))
-                                      : TRY(task::leave_runner(process.pid(), thread, runner, deadlines_)));
+  Result<> record_all(tracee::StoppedTree& tree) {
+    job_.own_ipc = TRY(ipc::has_own_namespace(target_.root));
+    job_.own_pts = TRY(fd::has_own_pts(target_.root));
+    offsets_ = TRY(task::clock_offsets(target_.root));
+    task::JobNamespaces namespaces(target_.root);
+    for (ProcessCapture& process : processes_) {
+      TRY(process.capture_tasks(sink_).in(title(process.process())));
+      TRY(namespaces.check(process.process().pid()).in(title(process.process())));
+    }
+    for (ProcessCapture& process : processes_)
+      tables_.push_back(TRY(fd::look(process.process().pid(), JobPid{process.job_pid()})));
+    TRY(record_relations(tree));
+    TRY(record_descriptors());
+    tables_.clear();
+    note_clocks();
+    TRY(record_ipc());
+    for (ProcessCapture& process : processes_) {
+      TRY(process.capture_memory(target_.ledger_file, parent_of(process), mapped_files_, shared_memory_, sink_)
+              .in(title(process.process())));
+      TRY(process.put(sink_));
+      report_.memory_bytes += process.memory_bytes();
+    }
+    for (ProcessCapture& process : processes_) process.forget_memory();
+    TRY(precopy_.forget_all_but(processes_));
+    TRY(shared_memory_.save(sink_));
+    TRY(file_states_.settle(sink_));
+    TRY(mapped_files_.settle(sink_));
+    report_.memory_bytes += shared_memory_.bytes_saved();
+    job_.root_pid = processes_.front().job_pid();
     return {};
   }
 
-  Result<> record_with(tracee::StoppedProcess& process, tracee::Hands& hands, uint32_t dumpable) {
-    TRY(check_alone());
-    task::ProcessFacts facts = TRY(task::look_at_process(process.pid(), process.threads()));
-    TRY(task::check_supported(facts));
-    offsets_ = TRY(task::clock_offsets(process.pid()));
-    note_clocks();
-    return record_all(process, hands, facts, dumpable);
+  const ProcessCapture* parent_of(ProcessCapture& child) {
+    auto found = std::ranges::find(processes_, child.record().ppid, &ProcessCapture::job_pid);
+    return found == processes_.end() ? nullptr : &*found;
   }
 
-  Result<> record_all(tracee::StoppedProcess& process, tracee::Hands& hands, const task::ProcessFacts& facts,
-                      uint32_t dumpable) {
-    image::ProcessRecord record = TRY(task::capture_process(process, hands, facts));
-    record.dumpable = dumpable;
-    for (size_t i = 0; i < resumes_.size(); ++i) {
-      tracee::Thread& thread = process.threads()[i];
-      int32_t tid = facts.job_tids.at(thread.tid.number);
-      image::ThreadRecord recorded =
-          TRY(task::capture_thread(process, thread, hands, record.pid, tid, facts.threads.at(thread.tid.number))
-                  .in(fmt::format("thread {}", tid)));
-      recorded.resume = resumes_[i];
-      TRY(put(sink_, RecordType::kThread, recorded));
+  // Who is whose child, in which group and session, and what they share.
+  Result<> record_relations(tracee::StoppedTree& tree) {
+    task::Relations relations(target_.terminal_device, job_);
+    for (ProcessCapture& process : processes_)
+      relations.add(process.process(), process.hands(), process.facts(), process.record());
+    for (const tracee::Zombie& zombie : tree.zombies()) TRY(relations.add(zombie));
+    TRY(relations.check_supported());
+    TRY(relations.note_parent_threads());
+    TRY(relations.note_terminals(TRY(fd::controlling_ptys(tables_))));
+    TRY(relations.note_stops());
+    for (const image::ZombieRecord& zombie : relations.zombies()) TRY(put(sink_, RecordType::kZombie, zombie));
+    job_.foreground_pgid = relations.foreground_group();
+    numbers_ = relations.numbers();
+    return {};
+  }
+
+  // Of the job's own IPC namespace, everything. In another all that can be said is who did something last.
+  Result<> record_ipc() {
+    if (!job_.own_ipc) {
+      std::set<int> pids;
+      for (ProcessCapture& process : processes_) pids.insert(process.process().pid().number);
+      return ipc::refuse_shared(pids);
     }
-    TRY(record_descriptors(process.pid(), record.pid));
-    MemoryTotals memory = TRY(capture_memory(process, record.pid, hands.mapped(), {facts.exe, target_.ledger_file},
-                                             mapped_files_, shared_memory_, sink_)
-                                  .in("memory"));
-    record.exe_file = memory.exe_file;
-    TRY(note_kernel_pages(process.pid(), record));
-    TRY(shared_memory_.save(process, hands, sink_));
-    TRY(file_states_.settle(sink_));
-    TRY(mapped_files_.settle(sink_));
-    report_.memory_bytes = memory.saved + shared_memory_.bytes_saved();
-    job_.root_pid = record.pid;
-    return put(sink_, RecordType::kProcess, record);
+    if (!visitor_) return not_now("the job went into an IPC namespace of its own in this moment; try again");
+    TRY(visitor_->look(target_.root));
+    ipc::Objects& objects = visitor_->objects();
+    std::vector<ipc::Member> members;
+    for (ProcessCapture& process : processes_)
+      members.push_back({process.process(), process.hands(), process.job_pid()});
+    TRY(ipc::capture_undo(members, objects.sets));
+    std::set<uint64_t> segments;
+    bool none_attached = objects.segments.empty();
+    for (const image::SegmentRecord& segment : objects.segments) {
+      segments.insert(static_cast<uint64_t>(segment.owner.id));
+      TRY(put(sink_, RecordType::kSysvSegment, segment));
+    }
+    for (const image::MessageQueueRecord& queue : objects.queues) TRY(put(sink_, RecordType::kSysvMessageQueue, queue));
+    for (const image::SemaphoreSetRecord& set : objects.sets) TRY(put(sink_, RecordType::kSysvSemaphoreSet, set));
+    for (const image::PosixQueueRecord& queue : objects.posix_queues) TRY(put(sink_, RecordType::kPosixQueue, queue));
+    shared_memory_.know_segments(std::move(segments));
+    report_.memory_bytes += TRY(visitor_->save_segments(sink_));
+    if (!none_attached) visitor_.reset();  // Else the program could see that somebody has attached them.
+    return {};
   }
 
-  Result<> record_descriptors(Pid pid, int32_t job_pid) {
-    std::vector<std::vector<fd::Facts>> tables;
-    tables.push_back(TRY(fd::look(pid, JobPid{job_pid})));
+  Result<> record_descriptors() {
     SharedMemoryNotes shared_memory(shared_memory_);
     fd::CaptureContext context{.sink = sink_, .files = file_states_, .shared_memory = shared_memory};
     context.outside_streams = target_.outside_streams;
     context.terminal_device = target_.terminal_device;
+    context.own_ipc = job_.own_ipc;
     context.monotonic_offset_ns = offsets_.monotonic_ns, context.boottime_offset_ns = offsets_.boottime_ns;
-    TRY(note_terminal(tables));
-    TRY(fd::capture_descriptors(tables, context));
+    context.job_number = [&](int number) {
+      auto found = numbers_.find(number);
+      return found == numbers_.end() ? 0 : found->second;
+    };
+    context.ask_close_on_exec = [&](const fd::Facts& facts) -> Result<bool> {
+      ProcessCapture* holder = holder_of(facts);
+      return holder == nullptr ? failed("a descriptor of nobody") : holder->close_on_exec(facts.fd);
+    };
+    context.ask_peer_credentials = [&](const fd::Facts& facts) {
+      return in_holder(facts, &ProcessCapture::peer_credentials);
+    };
+    context.ask_sender_credentials = [&](const fd::Facts& facts) {
+      return in_holder(facts, &ProcessCapture::sender_credentials);
+    };
+    TRY(note_terminal(tables_));
+    TRY(fd::capture_descriptors(tables_, context));
     unread_input_ = std::move(context.unread_input);
     return {};
+  }
+
+  ProcessCapture* holder_of(const fd::Facts& facts) {
+    auto holder = std::ranges::find(processes_, facts.pid, [](ProcessCapture& one) { return one.process().pid(); });
+    return holder == processes_.end() ? nullptr : &*holder;
+  }
+
+  // A process that has ended has no number that we could translate: a process of the job must look.
+  Result<std::optional<ucred>> in_holder(const fd::Facts& facts,
+                                         Result<std::optional<ucred>> (ProcessCapture::*ask)(RemoteFd)) {
+    ProcessCapture* holder = holder_of(facts);
+    return holder == nullptr ? std::optional<ucred>() : (holder->*ask)(facts.fd);
   }
 
   // What the checkpoint has taken along is no input of whoever reads the stream next.
@@ -222,35 +323,15 @@ class Capture {
     return {};
   }
 
-  // Where the vDSO is, and its text: on another kernel its entry points lie elsewhere.
-  Result<> note_kernel_pages(Pid pid, image::ProcessRecord& record) {
-    std::string text = TRY(sys::read_proc(pid, "maps"));
-    for (const proc::Vma& vma : TRY(proc::parse_maps(text))) {
-      if (vma.name == proc::VmaName::kVvar && record.vvar_start == 0) record.vvar_start = vma.range.start;
-      if (vma.name != proc::VmaName::kVdso) continue;
-      record.vdso_start = vma.range.start;
-      record.vdso.resize(vma.range.size());
-      size_t got = TRY(sys::read_memory(pid, vma.range.start, record.vdso.data(), record.vdso.size()));
-      if (got != record.vdso.size()) return failed("the vDSO cannot be read");
-    }
-    return {};
+  void thaw(tracee::StoppedTree& tree) {
+    for (ProcessCapture& process : processes_) process.note_sleeps();
+    tree.thaw();
+    quiet_.reset();
+    report_.pause_ns = precopy_.paused_ns() + sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
+    precopy_.end();
   }
 
-  Result<> prepare_thaw(tracee::StoppedProcess& process, tracee::Hands& hands) {
-    for (size_t i = 0; i < resumes_.size(); ++i) {
-      if (!task::needs_area(resumes_[i])) continue;
-      TRY(task::prepare_thaw(process, process.threads()[i], resumes_[i], hands));
-      hands.keep_area();
-    }
-    return {};
-  }
-
-  void thaw(tracee::StoppedProcess& process) {
-    for (size_t i = 0; i < resumes_.size(); ++i) task::note_sleep(process.threads()[i], resumes_[i], deadlines_);
-    process.thaw();
-    report_.pause_ns = sys::clock_ns(CLOCK_MONOTONIC) - stopped_at_;
-  }
-
+  // From here on go the clocks of a restarted job. All that was left of timers was asked for before: none is early.
   void note_clocks() {
     job_.realtime_ns = sys::clock_ns(CLOCK_REALTIME);
     job_.monotonic_ns = sys::clock_ns(CLOCK_MONOTONIC) + offsets_.monotonic_ns;
@@ -266,7 +347,9 @@ class Capture {
   Result<> save_ledger() {
     if (target_.ledger_file.empty()) return {};
     Result<sys::UniqueFd> file = sys::open(target_.ledger_file, O_RDONLY);
-    if (!file.has_value()) return {};  // The program never had an agent, or has replaced the directory.
+    // The program never had an agent, or somebody has removed its notes.
+    if (!file.has_value() && file.error().os_errno() == ENOENT) return {};
+    if (!file.has_value()) return std::move(file).error();
     uint64_t size = static_cast<uint64_t>(TRY(sys::fstat(file->get())).st_size);
     for (uint64_t at = 0; at < size; at += image::kPageBufferSize) {
       std::unique_ptr<image::PageBuffer> buffer = TRY(sink_.page_buffer());
@@ -296,13 +379,20 @@ class Capture {
   const Target& target_;
   const CheckpointOptions& options_;
   image::Sink& sink_;
+  abi::Ledger ledger_;
   task::Deadlines deadlines_;
   files::HashCache hashes_;
   files::FileStates file_states_;
   files::MappedFiles mapped_files_;
   mem::SharedMemory shared_memory_;
   image::JobRecord job_;
-  std::vector<image::ResumeCall> resumes_;
+  PreCopy precopy_;
+  std::optional<image::Quiet> quiet_;  // while it stands still
+  std::vector<Pid> seen_;              // its processes, before it stood still
+  std::optional<ipc::Visitor> visitor_;
+  std::list<ProcessCapture> processes_;  // the root first, parents before their children
+  std::vector<std::vector<fd::Facts>> tables_;
+  std::map<int, int> numbers_;  // of processes, threads and groups: ours -> the job's
   task::ClockOffsets offsets_;
   std::vector<fd::UnreadInput> unread_input_;
   int64_t stopped_at_ = 0;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
+#include "capture/precopy.h"
 #include "fd/kind.h"
 #include "image/record.h"
 #include "image/task_records.h"
@@ -24,14 +26,16 @@ struct Target {
 struct CheckpointOptions {
   bool stop = false;    // kill the job as soon as the checkpoint is whole, before it runs again
   bool bundle = false;  // keep the files of its mappings in the checkpoint
+  PreCopyWhen precopy = PreCopyWhen::kWhereItPays;
   std::function<Result<>()> before_kill;  // with `stop`: the last chance to note down why it ended
   std::function<void(image::JobRecord&, int64_t pause_ns)> before_commit;  // the manifest's part
 };
 
 struct CheckpointReport {
-  int64_t pause_ns = 0;
+  int64_t pause_ns = 0;  // of all stops together
   int64_t total_ns = 0;
   uint64_t memory_bytes = 0;
+  std::optional<Error> left_over;  // with `stop`: the job has ended by its checkpoint, and something else was not done
 };
 
 // Commits the sink, or fails and leaves the job running as it was. kRefused names the object, the process and what the

@@ -1,12 +1,17 @@
-// stint checkpoint JOB|PID [--stop] [--compress METHOD] [--bundle]
+// stint checkpoint JOB|PID [--stop] [--compress METHOD] [--bundle] [--full] [--keep-last N]
 #include <fmt/format.h>
 
 #include <cctype>
+#include <cstdlib>
+#include <string_view>
 
 #include "capture/checkpoint.h"
 #include "cli/command.h"
 #include "job/state.h"
+#include "job/target.h"
+#include "store/forget.h"
 #include "store/writer.h"
+#include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/poll.h"
 #include "sys/process.h"
@@ -16,7 +21,8 @@ namespace {
 
 struct CheckpointArguments {
   std::string target, compress = "zstd";
-  bool stop = false, bundle = false;
+  bool stop = false, bundle = false, full = false;
+  uint32_t keep_last = 0;  // 0: all
 };
 
 bool is_number(const std::string& text) { return !text.empty() && std::ranges::all_of(text, ::isdigit); }
@@ -37,37 +43,13 @@ Result<LockedJob> find_target(const std::string& target) {
     TRY(job::find_job(target));  // It says what is wrong; or the job has come up just now.
   }
   sys::UniqueFd lock = TRY(job::lock_job(directory, job::kLockPatience_ms));
-  return LockedJob{TRY(job::read_job(directory)), std::move(lock)};
-}
-
-image::JobRecord job_record(const job::Job& job) {
-  image::JobRecord record;
-  record.name = job.name;
-  record.generation = job.generation;
-  record.contained = job.contained;
-  record.uid = job.uid, record.gid = job.gid;
-  record.arguments = job.arguments;
-  record.directory = job.working_directory;
-  record.stand_ins = job.stand_ins;
-  record.agent_hash = job.agent_hash;
-  record.has_terminal = job.terminal_device != 0;
-  return record;
-}
-
-capture::Target capture_target(const job::Job& job, const std::string& state) {
-  capture::Target target;
-  target.root = job.root.pid;
-  target.job = job_record(job);
-  if (job.stand_in.pid.number != 0) target.stand_ins.push_back(job.stand_in.pid);
-  for (int stream = 0; stream < 3; ++stream) {
-    const job::Stream& given = job.streams[static_cast<size_t>(stream)];
-    if (given.open && given.outside) target.outside_streams.push_back({stream, given.device, given.inode});
+  // Whoever starts it makes the directory, and locks it a moment later: we may have been between.
+  for (int tries = 0; tries < 200 && !sys::stat(directory + "/job.json").has_value(); ++tries) {
+    lock.reset();
+    TRY(sys::poll({}, 10));
+    lock = TRY(job::lock_job(directory, job::kLockPatience_ms));
   }
-  target.terminal_device = job.terminal_device;
-  target.ledger_file = job.agent_hash.empty() ? "" : job.directory + "/ledger";
-  target.sleeps_file = job.directory + "/sleeps";
-  target.hash_cache_file = state + "/hashes";
-  return target;
+  return LockedJob{TRY(job::read_job(directory)), std::move(lock)};
 }
 
 struct Taken {
@@ -87,18 +69,24 @@ Result<> wait_until_gone(const job::Job& job) {
   return {};
 }
 
-Result<Taken> take(const CheckpointArguments& arguments) {
-  store::WriteOptions write;
-  write.compression = TRY(store::parse_compression(arguments.compress).in("--compress"));
-  LockedJob locked = TRY(find_target(arguments.target));
-  const job::Job& job = locked.job;
+// For tests and benchmarks.
+capture::PreCopyWhen when_to_copy_ahead() {
+  const char* wanted = std::getenv("STINT_PRECOPY");
+  if (wanted != nullptr && std::string_view(wanted) == "always") return capture::PreCopyWhen::kAlways;
+  if (wanted != nullptr && std::string_view(wanted) == "never") return capture::PreCopyWhen::kNever;
+  return capture::PreCopyWhen::kWhereItPays;
+}
+
+Result<Taken> try_to_take(const CheckpointArguments& arguments, const store::WriteOptions& write, const job::Job& job) {
   if (!job::is_alive(job.root))
     return failed(fmt::format("job {} does not run: {}", job.name, job::name_of(job::state_of(job))));
-  capture::Target target = capture_target(job, TRY(job::state_directory()));
+  TRY(job::clear_ending(job.directory));  // Of a checkpoint that was to stop it and was killed before it did.
+  capture::Target target = TRY(job::capture_target(job));
   std::unique_ptr<store::Writer> writer = TRY(store::Writer::create(job.directory + "/checkpoints", write));
   capture::CheckpointOptions options;
   options.stop = arguments.stop;
   options.bundle = arguments.bundle;
+  options.precopy = when_to_copy_ahead();
   options.before_kill = [&] { return job::mark_stopped(job, static_cast<int>(writer->number())); };
   options.before_commit = [&](image::JobRecord& record, int64_t pause_ns) {
     store::Manifest& manifest = writer->manifest();
@@ -109,7 +97,34 @@ Result<Taken> take(const CheckpointArguments& arguments) {
   Taken taken{job.name, writer->number(), {}, TRY(capture::checkpoint(target, options, *writer))};
   taken.manifest = writer->manifest();
   if (arguments.stop) TRY(wait_until_gone(job));
+  if (taken.report.left_over) return *taken.report.left_over;
   return taken;
+}
+
+Result<> forget_older(const job::Job& job, uint32_t keep_last) {
+  if (keep_last == 0) return {};
+  std::vector<store::CheckpointEntry> entries = TRY(store::Catalog(TRY(job::jobs_directory())).list(job.name));
+  std::set<uint64_t> kept = store::kept_by({.last = keep_last}, entries);
+  TRY(store::forget(job.directory + "/checkpoints", entries, kept).in("the checkpoint is taken; older ones are left"));
+  return {};
+}
+
+// What cannot be saved in this moment can be in another: it is tried again for some seconds, after ever longer rests.
+Result<Taken> take(const CheckpointArguments& arguments) {
+  store::WriteOptions write;
+  write.compression = TRY(store::parse_compression(arguments.compress).in("--compress"));
+  write.full = arguments.full;
+  LockedJob locked = TRY(find_target(arguments.target));
+  constexpr int kDescriptorsOfMost = 1024;
+  sys::grow_descriptor_table(kDescriptorsOfMost);  // Before there are threads.
+  constexpr int kFirstRest_ms = 10, kLongestRest_ms = 1000;
+  for (int rest_ms = kFirstRest_ms;; rest_ms *= 2) {
+    Result<Taken> taken = try_to_take(arguments, write, locked.job);
+    bool passes = !taken && taken.error().kind() == ErrorKind::kNotNow;
+    if (taken) TRY(forget_older(locked.job, arguments.keep_last));
+    if (!passes || rest_ms > kLongestRest_ms) return taken;
+    TRY(sys::poll({}, rest_ms));
+  }
 }
 
 std::string milliseconds(int64_t ns) { return fmt::format("{:.1f} ms", static_cast<double>(ns) / 1e6); }
@@ -119,9 +134,12 @@ std::string milliseconds(int64_t ns) { return fmt::format("{:.1f} ms", static_ca
 int checkpoint_command(Arguments given) {
   Parser parser("checkpoint", "Saves a running job, which runs on; or, with --stop, saves and ends it.");
   CheckpointArguments arguments;
-  parser.add_option("JOB", arguments.target, "its name, as `stint ps` shows it, or the number of any process")->required();
+  parser.add_option("JOB", arguments.target, "its name, as `stint ps` shows it, or the number of any process")
+      ->required();
   parser.add_flag("--stop", arguments.stop, "end the job before it runs again, as soon as its checkpoint is safe");
   parser.add_flag("--bundle", arguments.bundle, "keep the program and its libraries in the checkpoint");
+  parser.add_flag("--full", arguments.full, "store everything, also what the last checkpoint has already");
+  parser.add_option("--keep-last", arguments.keep_last, "then forget all but the newest N (see `stint forget`)");
   parser.add_option("--compress", arguments.compress, "none, lz4, zstd or zstd:LEVEL (zstd)");
   bool& json = parser.json();
   if (std::optional<int> status = parser.read(given)) return *status;

@@ -40,6 +40,7 @@ const char* name_of(ErrorKind kind) {
     case ErrorKind::kUsage:
       return "usage";
     case ErrorKind::kRefused:
+    case ErrorKind::kNotNow:
       return "refused";
     case ErrorKind::kDamaged:
       return "damaged";
@@ -56,6 +57,7 @@ int exit_of(ErrorKind kind) {
     case ErrorKind::kUsage:
       return kUsageExit;
     case ErrorKind::kRefused:
+    case ErrorKind::kNotNow:
       return kRefusedExit;
     case ErrorKind::kDamaged:
       return kDamagedExit;

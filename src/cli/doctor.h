@@ -17,7 +17,7 @@ using Findings = std::vector<Finding>;
 
 // A failure means that it could not be examined.
 Result<Findings> examine_program(const std::string& name);
-// Harmless to the process.
+// Of all its processes; it goes on as after any checkpoint.
 Result<Findings> examine_process(Pid pid);
 
 }  // namespace stint::cli

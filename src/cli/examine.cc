@@ -2,15 +2,20 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "cli/doctor.h"
 #include "elf/elf.h"
 #include "fd/table.h"
+#include "image/null_sink.h"
 #include "job/launch.h"
 #include "job/state.h"
+#include "job/target.h"
 #include "proc/process.h"
 #include "sys/file.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
+#include "tracee/tree.h"
 
 namespace stint::cli {
 namespace {
@@ -100,35 +105,56 @@ Result<Findings> examine_program(const std::string& name) {
   return findings;
 }
 
+namespace {
+
+// Everything that is open in the processes, each thing that stands in the way.
+Result<> examine_descriptors(const std::vector<Pid>& processes, const capture::Target& target, Findings& findings) {
+  std::vector<std::vector<fd::Facts>> tables;
+  for (Pid pid : processes) {
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(pid, "status"))));
+    examine_status(pid, status, findings);
+    int job_pid = status.nspid.empty() ? pid.number : status.nspid.back();
+    Result<std::vector<fd::Facts>> table = fd::look(pid, JobPid{job_pid});
+    if (table)
+      tables.push_back(*std::move(table));
+    else
+      refuse(findings, std::move(table).error().in(fmt::format("process {} cannot be looked into", pid.number)).text());
+  }
+  for (const Error& error : fd::refusals(tables, target.outside_streams, target.terminal_device))
+    refuse(findings, error.text());
+  return {};
+}
+
+// A checkpoint that keeps nothing: it meets all that a real one would, and ends at the first.
+void rehearse(const capture::Target& target, Findings& findings) {
+  image::NullSink sink;
+  Result<capture::CheckpointReport> report = capture::checkpoint(target, {}, sink);
+  if (report) return;
+  std::string told = report.error().text();
+  bool known = std::ranges::any_of(findings, [&](const Finding& finding) { return told.contains(finding.text); });
+  if (!known) refuse(findings, told);
+}
+
+}  // namespace
+
 Result<Findings> examine_process(Pid pid) {
   Findings findings;
-  Result<std::string> text = sys::read_proc(pid, "status");
-  if (!text) return usage(fmt::format("there is no process {}", pid.number));
-  proc::Status status = TRY(proc::parse_status(*text));
-  if (status.uids[0] != sys::effective_user() && sys::effective_user() != 0) {
-    refuse(findings, fmt::format("process {} ({}) is another user's ({})", pid.number, status.name, status.uids[0]));
+  if (!sys::read_proc(pid, "status")) return usage(fmt::format("there is no process {}", pid.number));
+  std::optional<job::Job> found = TRY(job::job_of_root(pid));
+  sys::UniqueFd lock;
+  if (found) lock = TRY(job::lock_job(found->directory, job::kLockPatience_ms));
+  Result<job::Job> job = found ? *std::move(found) : job::look_at(pid);
+  if (!job) {
+    refuse(findings, job.error().text());
     return findings;
   }
-  examine_status(pid, status, findings);
-  std::optional<job::Job> job = TRY(job::job_of_root(pid));
-  std::vector<fd::OutsideStream> streams;
-  for (int stream = 0; job && stream < 3; ++stream) {
-    const job::Stream& given = job->streams[static_cast<size_t>(stream)];
-    if (given.open && given.outside) streams.push_back({stream, given.device, given.inode});
-  }
-  if (!job)
+  if (job->directory.empty())
     note(findings, fmt::format("process {} was not started by stint: no agent is in it, and it will be restarted in "
                                "namespaces of its own",
                                pid.number));
-  int job_pid = status.nspid.empty() ? pid.number : status.nspid.back();
-  Result<std::vector<fd::Facts>> table = fd::look(pid, JobPid{job_pid});
-  if (!table) {
-    refuse(findings, std::move(table).error().in(fmt::format("process {} cannot be looked into", pid.number)).text());
-    return findings;
-  }
-  for (const Error& error : fd::refusals({&*table, 1}, streams, job ? job->terminal_device : 0)) {
-    refuse(findings, error.text());
-  }
+  capture::Target target = TRY(job::capture_target(*job));
+  TRY(examine_descriptors(TRY(tracee::list_tree({target.root, target.stand_ins})), target, findings));
+  rehearse(target, findings);
   return findings;
 }
 

@@ -5,6 +5,7 @@
 #include "cli/restart.h"
 #include "job/launch.h"
 #include "job/report.h"
+#include "job/target.h"
 #include "restore/restart.h"
 #include "store/catalog.h"
 #include "sys/file.h"
@@ -43,17 +44,9 @@ Result<Place> new_directory(const std::string& name) {
   return place;
 }
 
-Result<> describe(job::Job& job, const restore::Restarted& restarted,
-                  const std::optional<job::TerminalRelay>& terminal) {
-  const image::JobRecord& record = restarted.job;
-  const job::Family& family = restarted.family;
-  job.arguments = record.arguments;
-  job.working_directory = record.directory;
-  job.uid = record.uid, job.gid = record.gid;
-  job.contained = record.contained;
-  job.generation = record.generation + 1;
-  job.agent_hash = record.agent_hash;
-  job.stand_ins = record.stand_ins;
+Result<> describe(job::Job& job, const image::JobRecord& record, const job::Family& family, bool terminal) {
+  job::take_over(job, record);
+  ++job.generation;
   job.streams = job::inspect_streams();
   job.terminal_device = 0;
   if (family.master.valid()) {
@@ -73,9 +66,44 @@ restore::RestartOptions restart_options(const store::CheckpointEntry& checkpoint
   options.kept_directory = fmt::format("{}/kept/{}", place.job.directory, checkpoint.number);
   options.sleeps_file = place.job.directory + "/sleeps";
   options.stopped_then = place.stopped_by && static_cast<uint64_t>(*place.stopped_by) == checkpoint.number;
-  options.before_start = [&place] { return job::clear_ending(place.job.directory); };
   options.user_namespace = job::needs_user_namespace();
   return options;
+}
+
+// What a restart that fails leaves of the job: what was there before it.
+Result<> leave_as_it_was(const Place& place, bool is_new, const std::optional<job::Ending>& ending) {
+  if (is_new) return job::remove_job(place.job.directory);
+  if (!place.stopped_by) TRY(job::clear_ending(place.job.directory));
+  if (ending) TRY(job::write_ending(place.job.directory, *ending));
+  // What ended it decides, at the next attempt, whose work a changed file can be.
+  if (place.stopped_by) TRY(job::mark_stopped(place.job, *place.stopped_by));
+  return {};
+}
+
+Result<restore::Restarted> restart_at(const store::CheckpointEntry& checkpoint, Place& place, bool is_new,
+                                      const std::optional<job::TerminalRelay>& terminal) {
+  restore::RestartOptions options = restart_options(checkpoint, place, TRY(job::state_directory()));
+  options.terminal = terminal.has_value();
+  if (terminal) options.size = terminal->size();
+  job::Job now = place.job;
+  bool announced = false;
+  // Killed between these, we leave a job that is ended by name; it never runs without one.
+  options.before_run = [&](const image::JobRecord& record, const job::Family& family) -> Result<> {
+    TRY(describe(now, record, family, terminal && family.master.valid()));
+    announced = true;
+    TRY(job::write_job(now));
+    return job::clear_ending(place.job.directory);
+  };
+  std::optional<job::Ending> ending = job::ending_of(place.job);
+  Result<restore::Restarted> restarted = restore::restart(options);
+  if (restarted) {
+    place.job = std::move(now);
+    return restarted;
+  }
+  Result<> left = leave_as_it_was(place, is_new, ending);
+  if (left && announced && !is_new) left = job::write_job(place.job);
+  if (!left) return failed(fmt::format("{}; and: {}", restarted.error().text(), left.error().text()));
+  return restarted;
 }
 
 Result<int> go_on(const store::CheckpointEntry& checkpoint, Place place, const RestartWishes& wishes,
@@ -83,17 +111,9 @@ Result<int> go_on(const store::CheckpointEntry& checkpoint, Place place, const R
   TRY(sys::block_signals());
   std::optional<job::TerminalRelay> terminal;
   if (int fd = job::terminal_to_relay(); fd >= 0) terminal.emplace(TRY(job::TerminalRelay::open(fd)));
-  restore::RestartOptions options = restart_options(checkpoint, place, TRY(job::state_directory()));
-  options.terminal = terminal.has_value();
-  if (terminal) options.size = terminal->size();
-  Result<restore::Restarted> result = restore::restart(options);
-  // What ended it decides, at the next attempt, whose work a changed file can be.
-  if (!result && place.stopped_by) TRY(job::mark_stopped(place.job, *place.stopped_by));
-  restore::Restarted restarted = TRY(std::move(result));
+  restore::Restarted restarted = TRY(restart_at(checkpoint, place, checkpoint.job != place.job.name, terminal));
   if (!restarted.family.master.valid()) terminal.reset();
-  TRY(describe(place.job, restarted, terminal));
-  TRY(job::write_job(place.job));
-  place.lock.reset();
+  job::unlock_job(std::move(place.lock));
   for (const std::string& note : restarted.family.notes) say(fmt::format("stint: {}: {}", place.job.name, note));
   for (const std::string& remark : restarted.remarks) say(fmt::format("stint: {}: {}", place.job.name, remark));
   if (parent != nullptr) TRY(job::send_report(parent->get(), job::ReportKind::kRoot, restarted.family.root.number));

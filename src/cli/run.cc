@@ -13,6 +13,7 @@ namespace {
 
 struct RunOptions {
   std::string name, every, on_signal;
+  uint32_t keep_last = 0;
   bool resume = false, detached = false, plain = false, contained = false;
   std::vector<std::string> arguments;
 };
@@ -31,6 +32,10 @@ Result<job::SupervisorOptions> supervisor_options(const RunOptions& options) {
     }
     wanted.signal_stops = action == "stop";
   }
+  if (options.keep_last > 0) {
+    wanted.checkpoint_command.push_back("--keep-last");
+    wanted.checkpoint_command.push_back(std::to_string(options.keep_last));
+  }
   return wanted;
 }
 
@@ -47,6 +52,7 @@ Result<int> run(const RunOptions& options) {
   plan.supervisor = TRY(supervisor_options(options));
   plan.detached = options.detached;
   plan.contained = options.contained || (!options.plain && job::contained_by_default());
+  plan.own_ipc = !options.plain;
   bool named = !options.name.empty();
   std::string name = options.name;
   if (!named) name = job::name_for(options.arguments, TRY(sys::working_directory()), options.resume);
@@ -77,6 +83,8 @@ int run_command(Arguments arguments) {
   RunOptions options;
   parser.add_option("--name", options.name, "the job's name (else the program's, with a number if need be)");
   parser.add_option("--every", options.every, "take a checkpoint after each such span: 30s, 10m, 2h");
+  parser.add_option("--keep-last", options.keep_last,
+                    "with --every or --on-signal: keep the newest N checkpoints, and forget older ones");
   parser.add_option("--on-signal", options.on_signal,
                     "take a checkpoint on this signal instead of passing it on; SIGNAL:stop stops the job with it, and "
                     "the exit status is 85");

@@ -1,26 +1,22 @@
-// stint show JOB[@N] | CHECKPOINT [--memory]: what a checkpoint holds.
+// stint show JOB[@N] | CHECKPOINT [--memory] [--fds] [--files] [--threads]: what a checkpoint holds.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <map>
 
 #include "cli/command.h"
 #include "image/file_records.h"
-#include "image/memory_records.h"
 #include "image/record_kinds.h"
 #include "image/task_records.h"
 #include "job/state.h"
 #include "store/catalog.h"
 #include "store/reader.h"
+#include "store/show.h"
 #include "sys/clock.h"
 
 namespace stint::cli {
 namespace {
-
-Result<nlohmann::ordered_json> json_of(const image::Record& record) {
-  const image::RecordKind* kind = image::find_kind(static_cast<uint32_t>(record.type));
-  if (kind == nullptr) return nlohmann::ordered_json{{"number", static_cast<uint32_t>(record.type)}};
-  return nlohmann::ordered_json{{"record", kind->name}, {"fields", TRY(kind->to_json(record.payload))}};
-}
 
 // All records of one type.
 template <class R>
@@ -30,38 +26,6 @@ Result<std::vector<R>> all_of(const image::Source& source, image::RecordType typ
     if (record.type == type) found.push_back(TRY(image::decode<R>(record.payload)));
   }
   return found;
-}
-
-// What a mapping is called in the table, without the directory.
-std::string object_of(const image::VmaRecord& mapping) {
-  if (mapping.name.empty()) return mapping.shared ? "(shared memory)" : "(anonymous)";
-  return mapping.name.substr(mapping.name.rfind('/') + 1);
-}
-
-std::string rights_of(const image::VmaRecord& mapping) {
-  std::string rights = "---p";
-  if ((mapping.prot & 1) != 0) rights[0] = 'r';
-  if ((mapping.prot & 2) != 0) rights[1] = 'w';
-  if ((mapping.prot & 4) != 0) rights[2] = 'x';
-  if (mapping.shared) rights[3] = 's';
-  return rights;
-}
-
-Result<> print_memory(const image::Source& source) {
-  uint64_t mapped = 0, changed = 0, saved = 0;
-  fmt::print("{:<34} {:<8} {:<5} {:<27} {:>10} {:>10} {:>10}\n", "OBJECT", "SEGMENT", "PROT", "ADDRESS", "MAPPED",
-             "CHANGED", "SAVED");
-  for (const image::VmaRecord& mapping : TRY(all_of<image::VmaRecord>(source, image::RecordType::kVma))) {
-    uint64_t size = mapping.end - mapping.start;
-    fmt::print("{:<34} {:<8} {:<5} {:012x}-{:012x}   {:>10} {:>10} {:>10}\n", object_of(mapping), mapping.segment,
-               rights_of(mapping), mapping.start, mapping.end, human_size(size), human_size(mapping.changed),
-               human_size(mapping.saved));
-    mapped += size;
-    changed += mapping.changed;
-    saved += mapping.saved;
-  }
-  fmt::print("{:<77} {:>10} {:>10} {:>10}\n", "all", human_size(mapped), human_size(changed), human_size(saved));
-  return {};
 }
 
 Result<> print_job(const image::Source& source) {
@@ -89,30 +53,62 @@ Result<> print_job(const image::Source& source) {
   return {};
 }
 
-Result<> show(const std::string& named, bool memory, bool json) {
+Result<> print_counts(const image::Source& source) {
+  std::map<std::string, int> kinds;
+  for (const image::Record& record : source.records()) {
+    const image::RecordKind* kind = image::find_kind(static_cast<uint32_t>(record.type));
+    ++kinds[kind != nullptr ? kind->name : "unknown"];
+  }
+  std::string line;
+  for (const auto& [kind, count] : kinds) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, kind);
+  fmt::print("records    {}\n", line);
+  return {};
+}
+
+// A part of a checkpoint that can be asked for.
+struct Part {
+  const char* name;
+  const char* summary;
+  Result<std::string> (*table)(const store::Reader&);
+  Result<nlohmann::ordered_json> (*json)(const store::Reader&);
+};
+constexpr std::array<Part, 4> kParts = {{
+    {"memory", "every mapping: object, segment, and how much is mapped, changed and saved", store::memory_table,
+     store::memory_json},
+    {"fds", "every descriptor, and what is behind it", store::fds_table, store::fds_json},
+    {"files", "every file that is mapped or open", store::files_table, store::files_json},
+    {"threads", "every thread: where it stood, and how it goes on", store::threads_table, store::threads_json},
+}};
+using Wanted = std::array<bool, kParts.size()>;
+
+Result<> print_parts(const store::Reader& reader, const Wanted& wanted, bool json) {
+  nlohmann::ordered_json object{{"checkpoint", reader.directory()}};
+  std::string text;
+  for (size_t i = 0; i < kParts.size(); ++i) {
+    if (!wanted[i]) continue;
+    if (json)
+      object[kParts[i].name] = TRY(kParts[i].json(reader));
+    else
+      text += (text.empty() ? "" : "\n") + TRY(kParts[i].table(reader));
+  }
+  if (json)
+    print_json(object);
+  else
+    fmt::print("{}", text);
+  return {};
+}
+
+Result<> show(const std::string& named, const Wanted& wanted, bool json) {
   store::Catalog catalog(TRY(job::jobs_directory()));
   store::CheckpointEntry entry = TRY(catalog.resolve(named));
   std::unique_ptr<store::Reader> reader = TRY(store::Reader::open(entry.path));
-  if (!json) {
-    TRY(memory ? print_memory(*reader) : print_job(*reader));
-    if (memory) return {};
-    std::map<std::string, int> kinds;
-    for (const image::Record& record : reader->records()) {
-      const image::RecordKind* kind = image::find_kind(static_cast<uint32_t>(record.type));
-      ++kinds[kind != nullptr ? kind->name : "unknown"];
-    }
-    std::string line;
-    for (const auto& [kind, count] : kinds) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, kind);
-    fmt::print("records    {}\n", line);
+  if (std::ranges::find(wanted, true) != wanted.end()) return print_parts(*reader, wanted, json);
+  if (json) {
+    print_json(TRY(store::show_json(*reader)));
     return {};
   }
-  nlohmann::ordered_json records = nlohmann::ordered_json::array();
-  for (const image::Record& record : reader->records()) {
-    if (memory && record.type != image::RecordType::kVma) continue;
-    records.push_back(TRY(json_of(record)));
-  }
-  print_json({{"path", entry.path}, {"records", records}});
-  return {};
+  TRY(print_job(*reader));
+  return print_counts(*reader);
 }
 
 }  // namespace
@@ -120,12 +116,13 @@ Result<> show(const std::string& named, bool memory, bool json) {
 int show_command(Arguments arguments) {
   Parser parser("show", "Shows what a checkpoint holds.");
   std::string named;
-  bool memory = false;
+  Wanted wanted{};
   parser.add_option("CHECKPOINT", named, "JOB (its newest), JOB@N, or a checkpoint's directory")->required();
-  parser.add_flag("--memory", memory, "every mapping: object, segment, and how much is mapped, changed and saved");
+  for (size_t i = 0; i < kParts.size(); ++i)
+    parser.add_flag(std::string("--") + kParts[i].name, wanted[i], kParts[i].summary);
   bool& json = parser.json();
   if (std::optional<int> status = parser.read(arguments)) return *status;
-  Result<> shown = show(named, memory, json);
+  Result<> shown = show(named, wanted, json);
   return shown ? kOk : fail(shown.error(), json);
 }
 

@@ -1,6 +1,7 @@
 // The capture of descriptor tables. Which descriptors share an open file description the kernel tells by kcmp(2) only,
 // two at a time; it gives an order, so that a sorted set needs n log n questions, and descriptors that differ in what
 // can be seen anyway are not compared at all.
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,9 +9,13 @@
 #include <set>
 #include <tuple>
 
+#include "fd/pty.h"
+#include "fd/queued.h"
 #include "fd/table.h"
+#include "image/null_sink.h"
 #include "sys/descriptor.h"
 #include "sys/inode.h"
+#include "sys/namespace.h"
 
 namespace stint::fd {
 namespace {
@@ -34,24 +39,40 @@ struct ByDescription {
   }
 };
 
-// Gives every description a number, in the order in which their first descriptors come. Returns those first ones.
-Result<std::vector<const Facts*>> number_descriptions(std::span<const std::vector<Facts>> processes,
-                                                      CaptureContext& context) {
-  std::optional<Error> failure;
-  std::map<const Facts*, uint64_t, ByDescription> ids(ByDescription{&failure});
-  std::vector<const Facts*> firsts;
-  for (const std::vector<Facts>& process : processes) {
-    for (const Facts& facts : process) {
-      auto [place, fresh] = ids.try_emplace(&facts, firsts.size() + 1);
-      if (failure) return std::move(*failure);
+// Gives every description a number, in the order in which their first descriptors come.
+class Numbering {
+ public:
+  explicit Numbering(CaptureContext& context) : context_(context), ids_(ByDescription{&failure_}) {}
+  Numbering(const Numbering&) = delete;
+
+  Result<> add(std::span<const Facts> all) {
+    for (const Facts& facts : all) {
+      auto [place, fresh] = ids_.try_emplace(&facts, firsts.size() + 1);
+      if (failure_) return std::move(*failure_);
       if (fresh) firsts.push_back(&facts);
+      if (fresh) TRY(note_pty(facts, context_.ptys));
       std::pair<int, int> number{facts.pid.number, facts.fd.number};
-      context.by_number[number] = &facts;
-      context.description_of[number] = place->second;
-      context.by_inode.emplace(facts.stat.st_ino, &facts);
+      context_.by_number[number] = &facts;
+      context_.description_of[number] = place->second;
+      context_.by_inode.emplace(facts.stat.st_ino, &facts);
     }
+    return {};
   }
-  return firsts;
+
+  std::vector<const Facts*> firsts;
+
+ private:
+  CaptureContext& context_;
+  std::optional<Error> failure_;
+  std::map<const Facts*, uint64_t, ByDescription> ids_;
+};
+
+Result<std::vector<const Facts*>> number_descriptions(std::span<const std::vector<Facts>> processes,
+                                                      std::span<const Facts> queued, CaptureContext& context) {
+  Numbering numbering(context);
+  for (const std::vector<Facts>& process : processes) TRY(numbering.add(process));
+  TRY(numbering.add(queued));
+  return std::move(numbering.firsts);
 }
 
 Result<> record_owner(const Facts& facts, const CaptureContext& context, Description& description) {
@@ -70,12 +91,25 @@ Result<> record_owner(const Facts& facts, const CaptureContext& context, Descrip
   return {};
 }
 
-Result<> refuse_lease(const Facts& facts) {
+// A lease that somebody wants broken has a deadline, which the kernel does not show; the others are of file servers.
+Result<> refuse_leases(const Facts& facts) {
   using Kind = proc::LockInfo::Kind;
   for (const proc::LockInfo& lock : facts.info.locks) {
-    if (lock.kind == Kind::kPosix || lock.kind == Kind::kFlock || lock.kind == Kind::kOfd) continue;
-    return refusal(facts, "a lease (F_SETLEASE) is held on it", "give the lease back (F_UNLCK) before the checkpoint");
+    if (lock.kind == Kind::kLease && lock.mandatory_or_breaking)
+      return passing_refusal(facts, "somebody waits for the lease (F_SETLEASE) that is held on it",
+                             "try again when the lease was given back (F_UNLCK)");
+    if (lock.kind == Kind::kDelegation || lock.kind == Kind::kLayout)
+      return refusal(facts, "a delegation of a file server is held on it", "close it before the checkpoint");
   }
+  return {};
+}
+
+// Of what is in no table nobody could make it late, nor take its lock again.
+Result<> check_carried(const Facts& facts, const Kind& kind) {
+  if (kind.make_in != nullptr)
+    return refusal(facts, fmt::format("a {} must be made by a process that has it", kind.name),
+                   "let the message be received first");
+  if (!facts.info.locks.empty()) return refusal(facts, "a lock is held on it", "let the message be received first");
   return {};
 }
 
@@ -86,7 +120,8 @@ Result<> capture_one(const Facts& facts, uint64_t id, CaptureContext& context) {
     description.id = id;
     description.flags = static_cast<uint32_t>(TRY(sys::status_flags(facts.ours.get())) & ~O_CLOEXEC);
     if ((description.flags & O_PATH) == 0) TRY(record_owner(facts, context, description));
-    TRY(refuse_lease(facts));
+    TRY(refuse_leases(facts));
+    if (!facts.waits_in.empty()) TRY(check_carried(facts, *kind));
     return kind->capture(facts, description, context);
   }
   return refuse_unknown(facts);
@@ -104,8 +139,21 @@ std::string where(const Facts& facts) { return fmt::format("pid {}: fd {}", fact
 
 // A refusal says so itself.
 Error located(Error error, const Facts& facts) {
-  if (error.kind() == ErrorKind::kRefused) return error;
+  if (error.kind() == ErrorKind::kRefused || error.kind() == ErrorKind::kNotNow) return error;
   return std::move(error).in(where(facts));
+}
+
+image::FileLock::Kind kind_of(proc::LockInfo::Kind seen) {
+  switch (seen) {
+    case proc::LockInfo::Kind::kFlock:
+      return image::FileLock::Kind::kFlock;
+    case proc::LockInfo::Kind::kOfd:
+      return image::FileLock::Kind::kOfd;
+    case proc::LockInfo::Kind::kLease:
+      return image::FileLock::Kind::kLease;
+    default:
+      return image::FileLock::Kind::kPosix;
+  }
 }
 
 // A lock shows at every descriptor of its description: it is recorded at the first, a POSIX lock at the first of each
@@ -118,12 +166,18 @@ std::vector<image::FileLock> locks_of(const Facts& facts, bool first_of_all, boo
     lock.start = seen.start;
     lock.length = seen.end ? *seen.end - seen.start + 1 : 0;
     bool posix = seen.kind == proc::LockInfo::Kind::kPosix;
-    if (!posix)
-      lock.kind =
-          seen.kind == proc::LockInfo::Kind::kFlock ? image::FileLock::Kind::kFlock : image::FileLock::Kind::kOfd;
+    lock.kind = kind_of(seen.kind);
     if (posix ? first_in_process : first_of_all) locks.push_back(lock);
   }
   return locks;
+}
+
+// What fdinfo shows is the description's own flags as well, and those of a terminal opened by TIOCGPTPEER may have it.
+Result<bool> close_on_exec(const Facts& facts, CaptureContext& context) {
+  if (!facts.info.close_on_exec() || !context.ask_close_on_exec || !facts.ours.valid())
+    return facts.info.close_on_exec();
+  if ((TRY(sys::status_flags(facts.ours.get())) & O_CLOEXEC) == 0) return true;
+  return context.ask_close_on_exec(facts);
 }
 
 Result<> put_descriptors(std::span<const std::vector<Facts>> processes, CaptureContext& context) {
@@ -134,7 +188,7 @@ Result<> put_descriptors(std::span<const std::vector<Facts>> processes, CaptureC
       image::DescriptorRecord record;
       record.pid = facts.job_pid.number;
       record.fd = facts.fd.number;
-      record.close_on_exec = facts.info.close_on_exec();
+      record.close_on_exec = TRY(close_on_exec(facts, context));
       record.description = context.description_of.at({facts.pid.number, facts.fd.number});
       bool first_of_all = seen.insert(record.description).second;
       bool first_in_process = seen_here.insert(record.description).second;
@@ -148,7 +202,8 @@ Result<> put_descriptors(std::span<const std::vector<Facts>> processes, CaptureC
 }  // namespace
 
 Result<> capture_descriptors(std::span<const std::vector<Facts>> processes, CaptureContext& context) {
-  std::vector<const Facts*> firsts = TRY(number_descriptions(processes, context));
+  std::vector<Facts> queued = TRY(look_into_queues(processes, context));
+  std::vector<const Facts*> firsts = TRY(number_descriptions(processes, queued, context));
   for (const Facts* facts : in_order(std::move(firsts))) {
     uint64_t id = context.description_of.at({facts->pid.number, facts->fd.number});
     Result<> captured = capture_one(*facts, id, context);
@@ -158,15 +213,6 @@ Result<> capture_descriptors(std::span<const std::vector<Facts>> processes, Capt
 }
 
 namespace {
-
-// Takes everything and keeps nothing: only whether it would be refused counts.
-class NoSink final : public image::Sink {
- public:
-  Result<> put(image::Record) override { return {}; }
-  Result<std::unique_ptr<image::PageBuffer>> page_buffer() override { return failed("no pages here"); }
-  Result<> put_pages(std::vector<image::PageRun>, std::unique_ptr<image::PageBuffer>) override { return {}; }
-  Result<> commit() override { return {}; }
-};
 
 class NoFiles final : public FileRegistry {
  public:
@@ -182,15 +228,20 @@ class NoSharedMemory final : public SharedMemoryRegistry {
 
 std::vector<Error> refusals(std::span<const std::vector<Facts>> processes,
                             const std::vector<OutsideStream>& outside_streams, uint64_t terminal_device) {
-  NoSink sink;
+  image::NullSink sink;
   NoFiles files;
   NoSharedMemory shared_memory;
   CaptureContext context{.sink = sink, .files = files, .shared_memory = shared_memory};
   context.outside_streams = outside_streams;
   context.terminal_device = terminal_device;
   context.only_look = true;
+  std::set<int> numbers;
+  for (const std::vector<Facts>& process : processes)
+    for (const Facts& facts : process) numbers.insert(facts.pid.number);
+  context.job_number = [&](int number) { return numbers.contains(number) ? number : 0; };
+  if (!numbers.empty()) context.own_ipc = !sys::shares_namespace(Pid{*numbers.begin()}, "ipc").value_or(true);
   std::vector<Error> errors;
-  Result<std::vector<const Facts*>> firsts = number_descriptions(processes, context);
+  Result<std::vector<const Facts*>> firsts = number_descriptions(processes, {}, context);
   if (!firsts.has_value()) return {std::move(firsts).error()};
   for (const Facts* facts : in_order(std::move(*firsts))) {
     Result<> captured = capture_one(*facts, 1, context);

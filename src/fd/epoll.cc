@@ -82,6 +82,7 @@ Result<> finish(ByteView bytes, int fd, RestoreContext& context) {
   EpollRecord record = TRY(image::decode<EpollRecord>(bytes));
   for (const image::EpollWatch& watch : record.watches) {
     auto watched = context.made.find(watch.description);
+    if (context.late.contains(watch.description)) continue;  // settle() adds the watch.
     if (watched == context.made.end()) return damaged("epoll record: watches a description that is not there");
     Result<std::strong_ordering> same = sys::compare_descriptions(watch.fd, watched->second);
     if (same.has_value() && *same == std::strong_ordering::equal) {
@@ -89,6 +90,27 @@ Result<> finish(ByteView bytes, int fd, RestoreContext& context) {
     } else {
       TRY(add_under_borrowed_number(fd, watched->second, watch).in(fmt::format("watch of what was fd {}", watch.fd)));
     }
+  }
+  return {};
+}
+
+// Whether one of the watches that were added under the number is for the description behind `watched`.
+Result<bool> has_watch(int epoll, int number, int watched) {
+  for (unsigned nth = 0;; ++nth) {
+    std::optional<bool> same = TRY(sys::watches(epoll, number, nth, watched));
+    if (!same.has_value()) return false;
+    if (*same) return true;
+  }
+}
+
+// What was made late is watched from outside, for the time under its number among ours.
+Result<> settle(ByteView bytes, int fd, const LastLook& job) {
+  EpollRecord record = TRY(image::decode<EpollRecord>(bytes));
+  for (const image::EpollWatch& watch : record.watches) {
+    sys::UniqueFd watched = TRY(job.description(watch.description));
+    if (!watched.valid()) continue;  // It waits in a message, and was there from the start.
+    if (TRY(has_watch(fd, watch.fd, watched.get()))) continue;
+    TRY(add_under_borrowed_number(fd, watched.get(), watch).in(fmt::format("watch of what was fd {}", watch.fd)));
   }
   return {};
 }
@@ -104,6 +126,7 @@ const Kind kEpoll = {
     .capture = capture,
     .restore = restore,
     .finish = finish,
+    .settle = settle,
 };
 
 }  // namespace stint::fd

@@ -10,6 +10,7 @@
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/inode.h"
+#include "sys/pipe.h"
 
 namespace stint::fd {
 namespace {
@@ -20,30 +21,60 @@ bool recognises(const Facts& facts, const CaptureContext&) {
   return S_ISFIFO(facts.stat.st_mode) && facts.link.starts_with('/');
 }
 
+// poll(2) says POLLHUP to a reader only when there has been a writer since it opened the FIFO; read(2) says the end
+// whenever there is none. So it is told who waits for the first one, from who has a writer outside.
+Result<bool> waits_for_first_writer(const Facts& facts, const EndsInside& ends) {
+  if (ends.writing || (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLHUP) != 0) return false;
+  return sys::pipe_is_at_end(facts.ours.get());
+}
+
+// Of several readers, some may have seen a writer and others not: their FIFO must then be opened in an order that is
+// not kept.
+Result<bool> all_wait(const Facts& facts, const EndsInside& ends, const CaptureContext& context) {
+  auto [first, last] = context.by_inode.equal_range(facts.stat.st_ino);
+  for (auto entry = first; entry != last; ++entry) {
+    bool same = entry->second->stat.st_dev == facts.stat.st_dev && entry->second->ours.valid();
+    if (same && !TRY(waits_for_first_writer(*entry->second, ends))) return false;
+  }
+  return true;
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   FoundPath found = TRY(find_path(facts));
   if (found.unlinked)
     return refusal(facts, "is a FIFO that has no name any more", "keep its name until the job has ended");
   if ((description.flags & O_PATH) != 0) return refusal(facts, "is a FIFO opened with O_PATH", "close it");
   EndsInside ends = ends_inside(facts, context);
-  if (!TRY(is_ours_alone(facts, ends)))
-    return refusal(facts, "the other end of this FIFO is open outside of the job, or nobody has opened it yet",
-                   "run both ends under one `stint run`, or open it for reading and writing");
   PipeRecord record;
+  record.waits_for_writer = ends.reading && TRY(all_wait(facts, ends, context));
+  if (!record.waits_for_writer && !TRY(is_ours_alone(facts, ends)))
+    return refusal(facts, "the other end of this FIFO is open outside of the job",
+                   "run both ends under one `stint run`");
   record.description = description;
   record.path = found.path;
   TRY(record_buffer(facts, ends, context, record));
   return put_record(context.sink, kFifo.type, record);
 }
 
+Result<sys::UniqueFd> open_fifo(const std::string& path, int flags) {
+  sys::UniqueFd fd = TRY(sys::open(path, flags).as(ErrorKind::kUnfit));
+  struct stat there = TRY(sys::fstat(fd.get()));
+  if (S_ISFIFO(there.st_mode)) return fd;
+  return unfit(path + " is no FIFO any more: make it again with mkfifo(1)");
+}
+
+// As long as this one is the first to open it, and nobody may write, poll(2) will not say POLLHUP.
+Result<sys::UniqueFd> open_before_any_writer(const PipeRecord& record) {
+  sys::UniqueFd fd = TRY(open_fifo(record.path, O_RDONLY | O_NONBLOCK));
+  if (record.carries_content) TRY(refill_buffer(fd.get(), fd.get(), record).in(record.path));
+  return fd;
+}
+
 Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
   PipeRecord record = TRY(image::decode<PipeRecord>(bytes));
+  if (record.waits_for_writer) return open_before_any_writer(record);
   sys::UniqueFd& both = context.fifos[record.pipe];
-  if (!both.valid()) {
-    both = TRY(sys::open(record.path, O_RDWR | O_NONBLOCK).as(ErrorKind::kUnfit));
-    struct stat there = TRY(sys::fstat(both.get()));
-    if (!S_ISFIFO(there.st_mode)) return unfit(record.path + " is no FIFO any more: make it again with mkfifo(1)");
-  }
+  if (!both.valid()) both = TRY(open_fifo(record.path, O_RDWR | O_NONBLOCK));
   if (record.carries_content) {
     if (TRY(sys::bytes_queued(both.get())) != 0)
       return unfit(record.path + ": another program has written into this FIFO: empty it first");
@@ -58,7 +89,9 @@ const Kind kFifo = {
     .name = "FIFO",
     .kept = "as a pipe; opened again by its name",
     .refused =
-        "it has no name any more; one end only is inside and the other is open outside, or nobody has opened it yet",
+        "it has no name any more; one end only is inside and the other is open outside; of several readers some wait "
+        "for "
+        "their first writer and others have seen one",
     .type = image::RecordType::kFifo,
     .recognises = recognises,
     .capture = capture,

@@ -68,8 +68,22 @@ TEST_F(Files, AreFoundUnderTheirPresentName) {
   EXPECT_FALSE(trip.files.names.begin()->second.unlinked);
 }
 
-TEST_F(Files, WhoseNameIsGoneButNotTheFileAreRefused) {
+TEST_F(Files, WhoseNameIsGoneAreFoundUnderAnotherBesideIt) {
   std::string one = path("one"), other = path("other");
+  Trip trip;
+  Result<> captured = trip.capture([&] {
+    return make(one, "text") && ::link(one.c_str(), other.c_str()) == 0 && ::open(one.c_str(), O_RDONLY) == 0 &&
+           ::unlink(one.c_str()) == 0;
+  });
+  ASSERT_TRUE(captured.has_value()) << captured.error().text();
+  ASSERT_EQ(trip.files.names.size(), 1u);
+  EXPECT_EQ(trip.files.names.begin()->second.path, other);
+  EXPECT_FALSE(trip.files.names.begin()->second.unlinked);
+}
+
+TEST_F(Files, WhoseNameIsGoneButNotTheFileAreRefused) {
+  std::string one = path("one"), other = path("elsewhere/other");
+  ASSERT_EQ(::mkdir(path("elsewhere").c_str(), 0700), 0);
   Trip trip;
   Result<> captured = trip.capture([&] {
     return make(one, "text") && ::link(one.c_str(), other.c_str()) == 0 && ::open(one.c_str(), O_RDONLY) == 0 &&

@@ -27,7 +27,7 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   if ((description.flags & O_PATH) == 0) record.position = facts.info.pos;
   // Mappings may be listed differently after a restart (two that are alike have become one): half a list would not fit.
   if (record.position != 0 && record.path.ends_with("maps"))
-    return refusal(facts, "is read half way", "close it, or try again when it is closed");
+    return passing_refusal(facts, "is read half way", "close it, or try again when it is closed");
   return put_record(context.sink, kKernelFile.type, record);
 }
 

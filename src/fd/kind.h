@@ -3,15 +3,19 @@
 // ...) that defines one `const Kind`; kinds.cc lists them all in one explicit table. What no kind recognises is refused
 // by name.
 //
-// Capture looks at the target from outside, while it is stopped. Restore is ordinary code that runs inside the new
-// process, single-threaded, before it becomes the target: `restore` makes the description at any number, the driver
-// (table.cc) moves it to its numbers, `finish` does what needs everybody to be in place (epoll).
+// Capture looks at the target from outside, while it is stopped. Restore is ordinary code, single-threaded, in one
+// maker that makes the descriptions of all processes of the job, before they are there: `restore` makes the description
+// at any number, `finish` does what needs the other descriptions (epoll). The driver (restore.cc) then brings them to
+// their numbers in each process. Who made a description shows in few of them; those, and what needs another process to
+// be there, are made late, by calls injected into their holder (`make_in`).
 #pragma once
 
 #include <sys/stat.h>
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -21,10 +25,15 @@
 #include "base/result.h"
 #include "image/fd_records.h"
 #include "image/record.h"
+#include "net/protocol_options.h"
 #include "proc/fdinfo.h"
 #include "sys/fd.h"
+#include "sys/unix_socket.h"
 
 namespace stint::fd {
+
+class TcpSurvey;  // fd/tcp_survey.h
+class UdpSurvey;  // fd/udp_survey.h
 
 // What can be seen of one descriptor from outside, before its kind is known.
 struct Facts {
@@ -35,6 +44,9 @@ struct Facts {
   struct stat stat;    // of the object behind it
   proc::FdInfo info;   // /proc/PID/fdinfo/N
   sys::UniqueFd ours;  // pidfd_getfd duplicate: the same open file description
+  // It is in no table but in a message that waits in this socket ("fd 5") of the process; `fd` is negative then, and no
+  // other has it.
+  std::string waits_in = {};
 };
 
 // What the rest of a capture does for a kind. Implemented above fd/ (files/, mem/), so that kinds know none of it.
@@ -68,6 +80,17 @@ struct UnreadInput {
   size_t size = 0;
 };
 
+// A message that waits in a unix socket. What it carries has Facts and a description id like any other descriptor.
+struct WaitingMessage {
+  sys::UnixMessage message;
+  std::vector<std::pair<int, int>> carried;  // process and (negative) number
+};
+
+// The ends of pseudoterminals in the job, by the number of the pty: unique in one instance of devpts only.
+struct PtyEnds {
+  std::multimap<int, const Facts*> masters, slaves;
+};
+
 struct CaptureContext {
   image::Sink& sink;
   FileRegistry& files;
@@ -86,24 +109,49 @@ struct CaptureContext {
   std::function<std::string(const Facts&)> asked_for = {};
   // The job's clocks minus ours (a time namespace).
   int64_t monotonic_offset_ns = 0, boottime_offset_ns = 0;
+  // The job has an IPC namespace of its own: message queues are its alone.
+  bool own_ipc = false;
+  // Names, as the processes know them, under which files of theirs may be found: from the ledger. Hints.
+  std::vector<std::string> names = {};
   // `stint doctor` asks about a process that runs on: leave queues alone.
   bool only_look = false;
   // Inode numbers of the pipes whose content is in a record already.
   std::set<uint64_t> contents_recorded = {};
+  // By inode number of the socket (fd/queued.h).
+  std::map<uint64_t, std::vector<WaitingMessage>> waiting_messages = {};
+  // Who connected to this socket, as the process that has it sees that. Unset: number_in_job() must do.
+  std::function<Result<std::optional<ucred>>(const Facts&)> ask_peer_credentials = {};
+  // F_GETFD of the process itself, where its fdinfo does not tell.
+  std::function<Result<bool>(const Facts&)> ask_close_on_exec = {};
+  // Likewise, who sent the message at SO_PEEK_OFF.
+  std::function<Result<std::optional<ucred>>(const Facts&)> ask_sender_credentials = {};
+  // By inode number: the unix socket whose connection waits, and the listener that has not accepted it. Filled when
+  // first asked for.
+  std::optional<std::map<uint64_t, uint64_t>> waiting_connections = {};
   // Filled by the kind of standard streams.
   std::vector<UnreadInput> unread_input = {};
+  // One entry for each description.
+  PtyEnds ptys = {};
+  // The kinds' own, while they work.
+  std::shared_ptr<const TcpSurvey> tcp = {};
+  std::shared_ptr<const UdpSurvey> udp = {};
+  net::OptionReader options = {};
 };
 
-// The two ends of a pipe (read, write) or of a socket pair that is being made again: held until everything is in place.
+// The two ends of a pipe (read, write) that is being made again: held until everything is in place.
 struct Ends {
   sys::UniqueFd first, second;
 };
 
+struct UnixSockets;
+
 struct RestoreContext {
   const image::Source& source;
-  int streams[3] = {-1, -1, -1};          // the new supervisor's standard streams
-  int terminal = -1;                      // the slave of the job's terminal
-  std::map<uint64_t, int> made = {};           // description id -> a descriptor of it in this process
+  JobPid maker{};                              // the process in which all this runs
+  int streams[3] = {-1, -1, -1};               // the new supervisor's standard streams
+  int terminal = -1;                           // the slave of the job's terminal
+  std::map<uint64_t, int> made = {};           // description id -> its number in the maker
+  std::set<uint64_t> late = {};                // ids of those that are made late
   std::map<uint64_t, int> shared_memory = {};  // id -> descriptor, filled, open for reading and writing
   // Opens the file of a FileStateRecord, checked before, with these O_* flags.
   std::function<Result<sys::UniqueFd>(uint64_t file_state, int flags)> open_file = {};
@@ -113,10 +161,25 @@ struct RestoreContext {
   std::function<Result<sys::UniqueFd>(int stream, ByteView queued)> prefilled_stream = {};
 
   // The kinds' own, while they work.
-  std::map<uint64_t, Ends> pipes = {};           // by inode number
-  std::map<uint64_t, Ends> socket_pairs = {};    // by the lower inode number of the two, whose end is `first`
+  std::map<uint64_t, Ends> pipes = {};             // by inode number
+  std::shared_ptr<UnixSockets> unix_sockets = {};  // fd/unix_making.h
   std::map<uint64_t, sys::UniqueFd> fifos = {};  // by inode number; open for reading and writing, so that no open waits
   std::set<uint64_t> shared_memory_taken = {};
+  std::map<int, sys::UniqueFd> ptys = {};  // masters, by the number of the slave
+  // Of ptys that control a session inside: the numbers that are asked for, and a slave for each, to be taken by its
+  // leader. No process keeps these.
+  std::map<int, int> controlling = {};
+  // By inode number: all that is not yet taken.
+  std::optional<std::map<uint64_t, sys::UniqueFd>> tcp = {}, udp = {};
+};
+
+struct Receiver;  // fd/table.h
+
+// What can be said when all is in place and nobody runs yet.
+struct LastLook {
+  std::string root;  // the job's root directory, as a path of ours
+  // A duplicate of ours; not valid when no process has it.
+  std::function<Result<sys::UniqueFd>(uint64_t description)> description;
 };
 
 struct Kind {
@@ -129,10 +192,17 @@ struct Kind {
   // Writes exactly one record of `type` for the description that `facts` shows. kRefused names what cannot be kept and
   // why.
   Result<> (*capture)(const Facts& facts, const image::Description& description, CaptureContext& context);
-  // Makes the description, or one like it, in this process.
+  // Makes the description, or one like it, in the maker.
   Result<sys::UniqueFd> (*restore)(ByteView record, RestoreContext& context);
-  // After all descriptors have their numbers; null when there is nothing to do. `fd` is one of its numbers.
+  // When all descriptions are made (context.made); null when there is nothing to do. `fd` is its number in the maker.
   Result<> (*finish)(ByteView record, int fd, RestoreContext& context) = nullptr;
+  // Whether this one must be made by a process that has it, when all processes of the job are there. Null: never.
+  bool (*is_late)(ByteView record, JobPid maker) = nullptr;
+  // Makes a late one by calls in its holder; its number there.
+  Result<int> (*make_in)(ByteView record, Receiver& holder) = nullptr;
+  // The last thing before the job goes on, from outside: for what would notice how the rest of it was made again. `fd`
+  // is a duplicate of ours.
+  Result<> (*settle)(ByteView record, int fd, const LastLook& job) = nullptr;
   // The description is shared with somebody outside: of its status flags only O_NONBLOCK is put back.
   bool shared_with_outside = false;
 };
@@ -144,6 +214,11 @@ const Kind* kind_of(image::RecordType type);
 
 // "pid 42: fd 5 (anon_inode:inotify): WHY; REMEDY", kRefused.
 Error refusal(const Facts& facts, std::string_view why, std::string_view remedy);
+// Likewise kNotNow.
+Error passing_refusal(const Facts& facts, std::string_view why, std::string_view remedy);
+
+// The job's number of a process that we see under `number`; 0 when that cannot be told.
+int number_in_job(const Facts& facts, const CaptureContext& context, int number);
 
 // How to refuse what no kind recognises (refused.cc).
 Error refuse_unknown(const Facts& facts);

@@ -10,8 +10,9 @@ namespace stint::fd {
 namespace {
 
 constexpr std::array kKinds = {
-    &kTerminal, &kStandardStream, &kMemfd,      &kKernelFile, &kRegularFile, &kDirectory, &kCharDevice,
-    &kFifo,     &kPipe,           &kUnixSocket, &kEventfd,    &kTimerfd,     &kSignalfd,  &kEpoll,
+    &kPathOnly,  &kTerminal,   &kStandardStream, &kPtyMaster, &kPtySlave,   &kMemfd,  &kKernelFile, &kRegularFile,
+    &kDirectory, &kCharDevice, &kFifo,           &kPipe,      &kUnixSocket, &kTcp,    &kUdp,        &kNetlink,
+    &kEventfd,   &kTimerfd,    &kSignalfd,       &kEpoll,     &kInotify,    &kMqueue, &kPidfd,
 };
 
 }  // namespace
@@ -24,8 +25,23 @@ const Kind* kind_of(image::RecordType type) {
   return nullptr;
 }
 
+int number_in_job(const Facts& facts, const CaptureContext& context, int number) {
+  if (number == facts.pid.number) return facts.job_pid.number;
+  int known = context.job_number ? context.job_number(number) : 0;
+  if (known != 0) return known;
+  // A job in our own pid namespace: its processes that have ended, too, had the numbers that we see.
+  return facts.pid.number == facts.job_pid.number ? number : 0;
+}
+
 Error refusal(const Facts& facts, std::string_view why, std::string_view remedy) {
+  if (!facts.waits_in.empty())
+    return refused(fmt::format("pid {}: {}: a message that waits in it carries a descriptor ({}): {}; {}",
+                               facts.pid.number, facts.waits_in, facts.link, why, remedy));
   return refused(fmt::format("pid {}: fd {} ({}): {}; {}", facts.pid.number, facts.fd.number, facts.link, why, remedy));
+}
+
+Error passing_refusal(const Facts& facts, std::string_view why, std::string_view remedy) {
+  return refusal(facts, why, remedy).as(ErrorKind::kNotNow);
 }
 
 }  // namespace stint::fd

@@ -5,7 +5,8 @@
 
 namespace stint::fd {
 
-extern const Kind kCharDevice, kDirectory, kEpoll, kEventfd, kFifo, kKernelFile, kMemfd, kPipe, kRegularFile, kSignalfd,
-    kStandardStream, kTerminal, kTimerfd, kUnixSocket;
+extern const Kind kCharDevice, kDirectory, kEpoll, kEventfd, kFifo, kInotify, kKernelFile, kMemfd, kMqueue, kPathOnly,
+    kNetlink, kPidfd, kPipe, kPtyMaster, kPtySlave, kRegularFile, kSignalfd, kStandardStream, kTcp, kTerminal, kTimerfd,
+    kUdp, kUnixSocket;
 
 }  // namespace stint::fd

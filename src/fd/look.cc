@@ -28,14 +28,24 @@ Result<Facts> look_at(int number, int links, int lines, int process, Pid pid, Jo
 
 }  // namespace
 
+void make_room(std::span<const Pid> processes) {
+  constexpr size_t kForEach = 4, kOthers = 256;
+  size_t numbers = kOthers + kForEach * processes.size();
+  for (Pid pid : processes) {
+    Result<sys::UniqueFd> links = sys::open_proc(pid, "fd", O_RDONLY | O_DIRECTORY);
+    if (!links.has_value()) continue;
+    if (Result<std::vector<int>> found = sys::list_numbers(links->get()); found.has_value()) numbers += found->size();
+  }
+  sys::grow_descriptor_table(static_cast<int>(numbers));
+}
+
 Result<std::vector<Facts>> look(Pid pid, JobPid job_pid) {
   std::string who = fmt::format("descriptors of pid {}", pid.number);
   sys::UniqueFd process = TRY(sys::pidfd_open(pid.number).in(who));
   sys::UniqueFd links = TRY(sys::open_proc(pid, "fd", O_RDONLY | O_DIRECTORY).in(who));
   sys::UniqueFd lines = TRY(sys::open_proc(pid, "fdinfo", O_RDONLY | O_DIRECTORY).in(who));
   std::vector<int> numbers = TRY(sys::list_numbers(links.get()).in(who));
-  int slack = 64;  // for whatever else this process opens meanwhile
-  TRY(sys::allow_descriptor(links.get() + static_cast<int>(numbers.size()) + slack).in(who));
+  TRY(sys::allow_most_descriptors().in(who));
   std::vector<Facts> all;
   all.reserve(numbers.size());
   for (int number : numbers) {

@@ -29,16 +29,31 @@ bool leads_to(const Facts& facts, const std::string& path) {
 
 }  // namespace
 
+std::vector<std::string> names_beside(const std::string& path, uint64_t inode) {
+  std::vector<std::string> found;
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  Result<std::vector<std::string>> names = sys::list_directory(directory);
+  if (!names.has_value()) return found;
+  for (const std::string& name : *names) {
+    Result<struct stat> there = sys::lstat(directory + name);
+    if (there.has_value() && there->st_ino == inode) found.push_back(directory + name);
+  }
+  return found;
+}
+
 Result<FoundPath> find_path(const Facts& facts) {
   if (!facts.link.starts_with('/')) return refusal(facts, "has no path", "close it before the checkpoint");
   bool remark = facts.link.ends_with(kDeleted);
   std::string without = remark ? facts.link.substr(0, facts.link.size() - kDeleted.size()) : facts.link;
   if (facts.stat.st_nlink == 0) return FoundPath{.path = without, .unlinked = true};
   if (leads_to(facts, facts.link)) return FoundPath{.path = facts.link, .unlinked = false};
-  if (remark)
+  if (remark) {
+    for (const std::string& name : names_beside(without, facts.stat.st_ino))
+      if (leads_to(facts, name)) return FoundPath{.path = name, .unlinked = false};
     return refusal(
-        facts, "the name it was opened by is gone and it lives on under another one, which the kernel does not tell",
+        facts, "the name it was opened by is gone and it lives on in another directory, which the kernel does not tell",
         "link it back to " + without + ", or close it");
+  }
   return refusal(facts, "another file has taken its name, or the name cannot be reached",
                  "put the file back to its name, or close it");
 }
@@ -52,7 +67,8 @@ Result<std::string> find_kernel_path(const Facts& facts) {
   if (number != facts.job_pid.number && number != facts.pid.number)
     return refusal(facts, fmt::format("belongs to process {}, not to the one that holds it", number), "close it");
   if (std::string_view(parsed.ptr, rest.data() + rest.size()).starts_with("/task/"))
-    return refusal(facts, "shows one of its threads, and is made before they are", "close it, or try again when it is closed");
+    return passing_refusal(facts, "shows one of its threads, and is made before they are",
+                           "close it, or try again when it is closed");
   return "/proc/self" + std::string(parsed.ptr, rest.data() + rest.size());
 }
 
@@ -73,6 +89,10 @@ Result<FileSystem> file_system_of(const Facts& facts) {
     default:
       return FileSystem::kOrdinary;
   }
+}
+
+Result<bool> is_message_queue(const Facts& facts) {
+  return TRY(sys::file_system_type(facts.ours.get())) == kMessageQueues;
 }
 
 int reopen_flags(uint32_t recorded) {

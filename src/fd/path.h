@@ -13,6 +13,10 @@ struct FoundPath {
 // kRefused when a name that should lead to the object leads to another one, or only a name that we do not know does.
 Result<FoundPath> find_path(const Facts& facts);
 
+// Names in the directory of `path` that may lead to an inode of this number. sem_open(3) makes a file under a name that
+// it takes away when it has linked it to the right one beside it: what the kernel shows then is the name that is gone.
+std::vector<std::string> names_beside(const std::string& path, uint64_t inode);
+
 // For /proc, /sys and cgroups: the path to open it by in the restored process, with the process's own number replaced
 // by "self". kRefused for the files of other processes.
 Result<std::string> find_kernel_path(const Facts& facts);
@@ -20,6 +24,7 @@ Result<std::string> find_kernel_path(const Facts& facts);
 // Whether the object lies in a file system that the kernel makes up.
 enum class FileSystem { kOrdinary, kKernel, kRefused };
 Result<FileSystem> file_system_of(const Facts& facts);
+Result<bool> is_message_queue(const Facts& facts);
 
 // The flags with which a description like this one is opened again: what open(2) did once is left out.
 int reopen_flags(uint32_t recorded);

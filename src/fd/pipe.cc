@@ -6,13 +6,16 @@
 #include "fd/pipe.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 
 #include "fd/kinds.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
+#include "sys/holder.h"
 #include "sys/inode.h"
 #include "sys/pipe.h"
+#include "sys/process.h"
 
 namespace stint::fd {
 
@@ -93,10 +96,23 @@ bool recognises(const Facts& facts, const CaptureContext&) {
   return S_ISFIFO(facts.stat.st_mode) && facts.link.starts_with("pipe:[");
 }
 
+// Who has the other end; empty where that cannot be seen. We ourselves have duplicates of all.
+std::string outside_holder(const Facts& facts, const CaptureContext& context) {
+  Result<std::vector<Pid>> holders = sys::processes_with(facts.link);
+  for (Pid holder : holders.value_or(std::vector<Pid>())) {
+    auto entry = context.by_number.lower_bound({holder.number, 0});
+    bool inside = entry != context.by_number.end() && entry->first.first == holder.number;
+    if (!inside && holder.number != sys::own_pid()) return ", in " + sys::title_of(holder);
+  }
+  return "";
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   EndsInside ends = ends_inside(facts, context);
   if (!TRY(is_ours_alone(facts, ends)))
-    return refusal(facts, "the other end of this pipe is open outside of the job and it is no standard stream",
+    return refusal(facts,
+                   fmt::format("the other end of this pipe is open outside of the job{} and it is no standard stream",
+                               outside_holder(facts, context)),
                    "run both ends under one `stint run`, or close it (exec 7<&- in a shell) before");
   PipeRecord record;
   record.description = description;

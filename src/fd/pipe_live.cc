@@ -108,6 +108,19 @@ LIVE_TEST(fifo_within_the_process_keeps_its_bytes) {
   EXPECT_EQ(read_once(read), "found again");
 }
 
+LIVE_TEST(fifo_that_waits_for_its_first_writer_shows_no_end_of_one) {
+  const Scratch scratch;
+  EXPECT_OK(mkfifo(scratch.file("fifo").c_str(), 0600));
+  const Fd read = open_file(scratch.file("fifo"), O_RDONLY | O_NONBLOCK);
+  pollfd asked{.fd = read, .events = POLLIN, .revents = 0};
+  freeze_point();
+  EXPECT_EQ(poll(&asked, 1, 0), 0);
+  EXPECT_EQ(read_once(read), "");
+  const Fd write = open_file(scratch.file("fifo"), O_WRONLY);
+  write_all(write, "the first");
+  EXPECT_EQ(read_once(read), "the first");
+}
+
 LIVE_TEST(many_pipes_are_not_mixed_up) {
   Ends pipes[40];
   for (int i = 0; i < 40; ++i) {

@@ -1,3 +1,5 @@
+#include <gmock/gmock.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -110,6 +112,31 @@ TEST(Fifo, KeepsWhatWasQueued) {
                   return "";
                 }),
             "");
+  std::filesystem::remove(path);
+}
+
+TEST(Fifo, KeepsAReaderThatWaitsForItsFirstWriter) {
+  std::string path = testing::TempDir() + "stint-fifo-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  auto polled = [](int fd) {
+    pollfd asked{.fd = fd, .events = POLLIN, .revents = 0};
+    ::poll(&asked, 1, 0);
+    return asked.revents;
+  };
+  auto waits = [&](int fd) { return polled(fd) == 0 && at_end(fd); };
+  EXPECT_EQ(round_trip([&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK) == 0 && waits(0); },
+                       [&]() -> std::string {
+                         HOLDS(waits(0));
+                         HOLDS(::open(path.c_str(), O_WRONLY) == 1 && write_text(1, "first"));
+                         HOLDS(read_now(0, 100) == "first" && ::close(1) == 0);
+                         HOLDS(polled(0) == POLLHUP);
+                         return "";
+                       }),
+            "");
+  int writer = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_THAT(refused_because([&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK) == 0; }),
+              testing::HasSubstr("open outside of the job"));
+  ::close(writer);
   std::filesystem::remove(path);
 }
 

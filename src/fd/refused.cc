@@ -17,7 +17,6 @@ struct Refused {
 constexpr const char* kClose = "close it before the checkpoint";
 
 constexpr Refused kByLink[] = {
-    {"anon_inode:inotify", "inotify watches cannot be made again yet", kClose},
     {"anon_inode:[fanotify]", "fanotify groups need privilege and cannot be made again", kClose},
     {"anon_inode:[io_uring]", "io_uring cannot be made again yet",
      "tell the program to use epoll or plain reads (UV_USE_IO_URING=0 for node)"},
@@ -25,8 +24,6 @@ constexpr Refused kByLink[] = {
     {"anon_inode:bpf", "BPF objects live in the kernel and cannot be made again", kClose},
     {"anon_inode:btf", "BPF objects live in the kernel and cannot be made again", kClose},
     {"anon_inode:[userfaultfd]", "the faults that it serves cannot be made again", "run it without userfaultfd"},
-    {"anon_inode:[pidfd]", "a pidfd refers to a process that may not be in the job", kClose},
-    {"pidfd:", "a pidfd refers to a process that may not be in the job", kClose},
     {"anon_inode:[landlock-ruleset]", "a Landlock rule set cannot be read back",
      "apply the rules (and close it) first"},
     {"anon_inode:seccomp notify", "a seccomp listener cannot be made again", kClose},
@@ -34,8 +31,6 @@ constexpr Refused kByLink[] = {
     {"anon_inode:[fscontext]", "a mount in the making cannot be made again", kClose},
     {"anon_inode:dma-buf", "device buffers cannot be made again", kClose},
     {"/dmabuf:", "device buffers cannot be made again", kClose},
-    {"/dev/ptmx", "the master of a pseudoterminal cannot be made again yet", "run it outside of the job"},
-    {"/dev/pts/ptmx", "the master of a pseudoterminal cannot be made again yet", "run it outside of the job"},
     {"/secretmem", "secret memory cannot be read by anybody else", "run it without memfd_secret"},
     {"net:[", "a namespace lives as long as somebody uses it", kClose},
     {"mnt:[", "a namespace lives as long as somebody uses it", kClose},
@@ -55,12 +50,9 @@ Error refuse_socket(const Facts& facts) {
   switch (*domain) {
     case AF_INET:
     case AF_INET6:
-      if (*type == SOCK_STREAM)
-        return refusal(facts, "TCP sockets cannot be made again yet", "close the connection or the listener first");
-      if (*type == SOCK_DGRAM) return refusal(facts, "UDP sockets cannot be made again yet", kClose);
+      if (*type == SOCK_STREAM) return refusal(facts, "only TCP is kept, not MPTCP, SCTP or SMC", kClose);
+      if (*type == SOCK_DGRAM) return refusal(facts, "only UDP is kept, not UDP-Lite, ping (ICMP) or L2TP", kClose);
       return refusal(facts, "raw sockets cannot be made again", kClose);
-    case AF_NETLINK:
-      return refusal(facts, "netlink sockets cannot be made again yet", kClose);
     case AF_PACKET:
       return refusal(facts, "packet sockets need privilege and cannot be made again", kClose);
     case AF_VSOCK:
@@ -73,8 +65,6 @@ Error refuse_socket(const Facts& facts) {
 }  // namespace
 
 Error refuse_unknown(const Facts& facts) {
-  if ((facts.info.flags & O_PATH) != 0 && !S_ISREG(facts.stat.st_mode) && !S_ISDIR(facts.stat.st_mode))
-    return refusal(facts, "O_PATH is kept for files and directories only", kClose);
   for (const Refused& known : kByLink)
     if (facts.link.starts_with(known.prefix)) return refusal(facts, known.why, known.remedy);
   if (S_ISSOCK(facts.stat.st_mode)) return refuse_socket(facts);

@@ -3,7 +3,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
-#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/un.h>
 
@@ -13,28 +12,7 @@
 namespace live {
 namespace {
 
-LIVE_TEST_THAT_NEEDS(tcp_listener_is_refused_and_accept_goes_on, Needs::kRefusal) {
-  const Fd listener(EXPECT_OK(socket(AF_INET, SOCK_STREAM, 0)));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_OK(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address));
-  EXPECT_OK(listen(listener, 1));
-  socklen_t size = sizeof address;
-  EXPECT_OK(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size));
-  int accepted = -1;
-  BlockedThread acceptor(SYS_accept, [&] { accepted = accept(listener, nullptr, nullptr); });
-  freeze_point();
-  const Fd client(EXPECT_OK(socket(AF_INET, SOCK_STREAM, 0)));
-  EXPECT_OK(connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address));
-  acceptor.join();
-  EXPECT_GE(accepted, 0);
-  const Fd server(accepted);
-  write_all(client, "hello");
-  EXPECT_EQ(read_once(server), "hello");
-}
-
-LIVE_TEST_THAT_NEEDS(unix_listener_is_refused_and_a_full_backlog_still_blocks_connect, Needs::kRefusal) {
+LIVE_TEST(unix_listener_with_a_full_backlog_still_blocks_connect) {
   const Scratch scratch;
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
@@ -53,24 +31,6 @@ LIVE_TEST_THAT_NEEDS(unix_listener_is_refused_and_a_full_backlog_still_blocks_co
   const Fd accepted_second(EXPECT_OK(accept(listener, nullptr, nullptr)));
   connector.join();
   EXPECT_EQ(connected, 0);
-}
-
-LIVE_TEST_THAT_NEEDS(inotify_is_refused_and_its_read_goes_on, Needs::kRefusal) {
-  const Scratch scratch;
-  const Fd inotify(EXPECT_OK(inotify_init1(0)));
-  EXPECT_OK(inotify_add_watch(inotify, scratch.path().c_str(), IN_CREATE));
-  std::string events;
-  BlockedThread reader(SYS_read, [&] { events = read_once(inotify); });
-  freeze_point();
-  write_whole(scratch.file("new"), "");
-  reader.join();
-  EXPECT_GE(events.size(), sizeof(inotify_event));
-}
-
-LIVE_TEST_THAT_NEEDS(udp_socket_is_refused, Needs::kRefusal) {
-  const Fd socket_(EXPECT_OK(socket(AF_INET, SOCK_DGRAM, 0)));
-  freeze_point();
-  EXPECT_EQ(fcntl(socket_, F_GETFD), 0);
 }
 
 LIVE_TEST_THAT_NEEDS(thread_under_a_seccomp_filter_is_refused, Needs::kRefusal) {

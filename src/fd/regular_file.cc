@@ -44,8 +44,8 @@ Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
 
 const Kind kRegularFile = {
     .name = "regular file",
-    .kept = "position, mode of access, status flags, unlinked files with their content, flock and record locks",
-    .refused = "its name now leads to another file; a lease is held on it",
+    .kept = "position, mode of access, status flags, unlinked files with their content, flock and record locks, leases",
+    .refused = "its name now leads to another file; somebody waits for a lease that is held on it",
     .type = image::RecordType::kRegularFile,
     .recognises = recognises,
     .capture = capture,

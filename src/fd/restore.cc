@@ -1,15 +1,25 @@
-// Descriptors put back, in the process that will have them. Its numbers are taken, by a placeholder, before anything is
-// made: so whatever the kinds open lands on other numbers, and nothing has to be moved out of the way twice.
+// Descriptors put back. One process, the maker, makes every description of the job, and all others inherit its numbers:
+// so a description is made once, however many processes share it. A number that means one description to every process
+// that has it is where the maker makes that one; all others it makes at numbers that no process uses. So nothing ever
+// stands in the way of a number that is wanted, and the maker needs hardly more numbers than the job had. Each process
+// then gets the rest of its own table by injected dup3(2), and closes what is not its own.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <set>
 
+#include "fd/pty.h"
 #include "fd/table.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/inode.h"
+#include "sys/process.h"
+#include "sys/procfs.h"
+#include "sys/ptrace.h"
+#include "sys/pty.h"
 
 namespace stint::fd {
 namespace {
@@ -20,24 +30,16 @@ using image::Record;
 using image::RecordType;
 
 constexpr int kSettable = O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
-
-Result<std::vector<DescriptorRecord>> descriptors_of(const image::Source& source, JobPid pid) {
-  std::vector<DescriptorRecord> descriptors;
-  for (const Record& record : source.records()) {
-    if (record.type != RecordType::kDescriptor) continue;
-    DescriptorRecord descriptor = TRY(image::decode<DescriptorRecord>(record.payload));
-    if (descriptor.fd < 0) return damaged("descriptor record: a negative number");
-    if (descriptor.pid == pid.number) descriptors.push_back(std::move(descriptor));
-  }
-  return descriptors;
-}
+constexpr int kWorkingNumbers = 256;  // that the kinds may use at a time
 
 // A description that has to be made: its record and kind.
 struct Wanted {
   Description description;
   const Kind* kind;
   const Record* record;
-  int fd = -1;  // once it is made: on none of the process's numbers
+  std::string title;    // how an error calls it
+  int fd = -1;          // once it is made
+  int own_number = -1;  // where every process that has the number has it; -1 for none, or where the maker has one open
 };
 
 // Every record of a kind begins with its Description.
@@ -51,44 +53,70 @@ Result<Description> description_in(const Record& record, const Kind& kind) {
   return description;
 }
 
-Result<std::vector<Wanted>> wanted_by(const std::vector<DescriptorRecord>& descriptors, const image::Source& source,
-                                      const RestoreContext& context) {
-  std::set<uint64_t> ids;
-  for (const DescriptorRecord& descriptor : descriptors) ids.insert(descriptor.description);
-  for (const auto& [id, fd] : context.made) ids.erase(id);
+// The first descriptor of each description.
+std::map<uint64_t, const DescriptorRecord*> first_descriptors(const Tables& tables) {
+  std::map<uint64_t, const DescriptorRecord*> first;
+  for (const auto& [pid, table] : tables)
+    for (const DescriptorRecord& descriptor : table) first.try_emplace(descriptor.description, &descriptor);
+  return first;
+}
+
+// In the order of the records, which is that in which they can be made. Those that are in no table wait in a message.
+Result<std::vector<Wanted>> wanted_by(const Tables& tables, const image::Source& source, RestoreContext& context) {
+  std::map<uint64_t, const DescriptorRecord*> missing = first_descriptors(tables);
+  for (const auto& [id, fd] : context.made) missing.erase(id);
   std::vector<Wanted> wanted;
   for (const Record& record : source.records()) {
     const Kind* kind = kind_of(record.type);
     if (kind == nullptr) continue;
     Description description = TRY(description_in(record, *kind));
-    if (ids.erase(description.id) != 0) wanted.push_back({.description = description, .kind = kind, .record = &record});
+    if (context.made.contains(description.id)) continue;
+    auto first = missing.find(description.id);
+    bool late = kind->is_late != nullptr && kind->is_late(record.payload, context.maker);
+    std::string title = first == missing.end()
+                            ? fmt::format("a {} in a message", kind->name)
+                            : fmt::format("pid {}: fd {} ({})", first->second->pid, first->second->fd, kind->name);
+    if (late) context.late.insert(description.id);
+    if (!late) wanted.push_back({description, kind, &record, std::move(title)});
+    if (first != missing.end()) missing.erase(first);
   }
-  if (!ids.empty()) return damaged(fmt::format("descriptor record: there is no description {}", *ids.begin()));
+  if (!missing.empty())
+    return damaged(fmt::format("descriptor record: there is no description {}", missing.begin()->first));
   return wanted;
 }
 
-std::string where(const std::vector<DescriptorRecord>& descriptors, const Wanted& wanted) {
-  for (const DescriptorRecord& descriptor : descriptors)
-    if (descriptor.description == wanted.description.id)
-      return fmt::format("fd {} ({})", descriptor.fd, wanted.kind->name);
-  return wanted.kind->name;
+// Where each description can be made at once: the lowest number that is its alone.
+std::map<uint64_t, int> own_numbers(const Tables& tables) {
+  constexpr uint64_t kSeveral = 0;
+  std::map<int, uint64_t> means;
+  for (const auto& [pid, table] : tables)
+    for (const DescriptorRecord& descriptor : table) {
+      auto [at, fresh] = means.try_emplace(descriptor.fd, descriptor.description);
+      if (!fresh && at->second != descriptor.description) at->second = kSeveral;
+    }
+  std::map<uint64_t, int> numbers;
+  for (auto [number, description] : means)
+    if (description != kSeveral) numbers.try_emplace(description, number);
+  return numbers;
 }
 
-Result<> take_numbers(const std::vector<DescriptorRecord>& descriptors, std::span<const int> keep) {
-  if (descriptors.empty()) return {};
-  int highest = 0;
-  for (const DescriptorRecord& descriptor : descriptors) {
-    highest = std::max(highest, descriptor.fd);
-    CHECK(std::find(keep.begin(), keep.end(), descriptor.fd) == keep.end());
+// Keeps these numbers from the kinds, which work with whatever number is free.
+Result<> reserve_own_numbers(const Tables& tables, std::vector<Wanted>& wanted) {
+  std::map<uint64_t, int> numbers = own_numbers(tables);
+  sys::UniqueFd placeholder = TRY(sys::open("/dev/null", O_PATH));
+  for (Wanted& one : wanted) {
+    auto number = numbers.find(one.description.id);
+    if (number == numbers.end() || sys::descriptor_flags(number->second).has_value()) continue;
+    one.own_number = number->second;
+    TRY(sys::duplicate_to(placeholder.get(), one.own_number, true));
   }
-  int working = static_cast<int>(descriptors.size()) * 2 + 256;
-  TRY(sys::allow_descriptor(highest + working));
-  // Opened first, it may itself stand on a number that the process will have.
-  sys::UniqueFd null = TRY(sys::open("/dev/null", O_RDONLY));
-  sys::UniqueFd placeholder = TRY(sys::duplicate(null.get(), highest + 1));
-  null.reset();
-  for (const DescriptorRecord& descriptor : descriptors) TRY(sys::duplicate_to(placeholder.get(), descriptor.fd, true));
   return {};
+}
+
+Result<int> put_in_place(const Wanted& one, sys::UniqueFd made, int floor) {
+  if (one.own_number < 0) return TRY(sys::duplicate(made.get(), floor)).release();
+  TRY(sys::duplicate_to(made.get(), one.own_number, true));
+  return one.own_number;
 }
 
 Result<> set_status(const Wanted& wanted) {
@@ -97,33 +125,26 @@ Result<> set_status(const Wanted& wanted) {
   int settable = wanted.kind->shared_with_outside ? O_NONBLOCK : kSettable;
   int then = (now & ~settable) | (static_cast<int>(wanted.description.flags) & settable);
   if (then != now) TRY(sys::set_status_flags(wanted.fd, then));
-  if (wanted.description.owner != 0)
-    TRY(sys::set_owner(
-        wanted.fd, {.type = static_cast<__pid_type>(wanted.description.owner_type), .pid = wanted.description.owner}));
   if (wanted.description.signal != 0) TRY(sys::set_signal_of(wanted.fd, wanted.description.signal));
   return {};
 }
 
-Result<> close_others(const std::vector<DescriptorRecord>& descriptors, std::span<const int> keep) {
-  std::set<int> stay(keep.begin(), keep.end());
-  for (const DescriptorRecord& descriptor : descriptors) stay.insert(descriptor.fd);
-  unsigned next = 0;
-  for (int number : stay) {
-    if (static_cast<unsigned>(number) > next) TRY(sys::close_range(next, static_cast<unsigned>(number) - 1));
-    next = static_cast<unsigned>(number) + 1;
-  }
-  return sys::close_range(next, ~0u);
+// The others are taken by whoever has the descriptor: POSIX locks are the process's, and a lease tells its signal which
+// number it was taken under.
+bool belongs_to_description(const image::FileLock& lock) {
+  return lock.kind == image::FileLock::Kind::kFlock || lock.kind == image::FileLock::Kind::kOfd;
 }
 
-Result<std::vector<PosixLock>> take_locks(const std::vector<DescriptorRecord>& descriptors) {
-  std::vector<PosixLock> posix;
-  for (const DescriptorRecord& descriptor : descriptors) {
-    for (const image::FileLock& lock : descriptor.locks) {
-      TRY(take_lock(descriptor.fd, lock).in(fmt::format("fd {}", descriptor.fd)));
-      if (lock.kind == image::FileLock::Kind::kPosix) posix.push_back({.fd = descriptor.fd, .lock = lock});
-    }
-  }
-  return posix;
+Result<> take_locks_of_descriptions(const Tables& tables, const std::map<uint64_t, int>& made) {
+  for (const auto& [pid, table] : tables)
+    for (const DescriptorRecord& descriptor : table)
+      for (const image::FileLock& lock : descriptor.locks) {
+        if (!belongs_to_description(lock)) continue;
+        auto found = made.find(descriptor.description);
+        if (found == made.end()) return damaged("descriptor record: a lock on what cannot be locked");
+        TRY(take_lock(found->second, lock).in(fmt::format("pid {}: fd {}", pid, descriptor.fd)));
+      }
+  return {};
 }
 
 }  // namespace
@@ -137,48 +158,211 @@ Result<> take_lock(int fd, const image::FileLock& lock) {
   return unfit("the file is locked by another process, and the job held a lock on it: end that process");
 }
 
-Result<std::vector<int>> numbers_of(const image::Source& source, JobPid pid) {
-  std::vector<int> numbers;
-  for (const DescriptorRecord& descriptor : TRY(descriptors_of(source, pid))) numbers.push_back(descriptor.fd);
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
-}
-
-Result<std::map<int, int>> make_room(const image::Source& source, JobPid pid, std::span<const int> keep) {
-  std::vector<int> numbers = TRY(numbers_of(source, pid));
-  int above = numbers.empty() ? 0 : numbers.back() + 1;
-  TRY(sys::allow_descriptor(above + static_cast<int>(keep.size()) + 256));
-  std::map<int, int> moved;
-  for (int number : keep) {
-    if (!std::binary_search(numbers.begin(), numbers.end(), number) || moved.contains(number)) continue;
-    moved[number] = TRY(sys::duplicate(number, above)).release();
-    sys::UniqueFd old(number);
+Result<Tables> read_tables(const image::Source& source) {
+  Tables tables;
+  for (const Record& record : source.records()) {
+    if (record.type != RecordType::kDescriptor) continue;
+    DescriptorRecord descriptor = TRY(image::decode<DescriptorRecord>(record.payload));
+    if (descriptor.fd < 0) return damaged("descriptor record: a negative number");
+    tables[descriptor.pid].push_back(std::move(descriptor));
   }
-  return moved;
+  for (auto& [pid, table] : tables) {
+    std::ranges::sort(table, {}, &DescriptorRecord::fd);
+    if (std::ranges::adjacent_find(table, {}, &DescriptorRecord::fd) != table.end())
+      return damaged(fmt::format("descriptor record: process {} has a number twice", pid));
+  }
+  return tables;
 }
 
-Result<std::vector<PosixLock>> restore_descriptors(const image::Source& source, RestoreContext& context, JobPid pid,
-                                                   std::span<const int> keep) {
-  std::vector<DescriptorRecord> descriptors = TRY(descriptors_of(source, pid));
-  std::vector<Wanted> wanted = TRY(wanted_by(descriptors, source, context));
-  TRY(take_numbers(descriptors, keep));
+int first_free_number(const Tables& tables) {
+  int floor = 3;
+  for (const auto& [pid, table] : tables)
+    if (!table.empty()) floor = std::max(floor, table.back().fd + 1);
+  return floor;
+}
+
+Result<std::map<uint64_t, int>> make_descriptions(const image::Source& source, RestoreContext& context,
+                                                  const Tables& tables, int floor) {
+  std::vector<Wanted> wanted = TRY(wanted_by(tables, source, context));
+  TRY(reserve_own_numbers(tables, wanted));
+  long others = std::ranges::count(wanted, -1, &Wanted::own_number);
+  TRY(sys::allow_descriptor(floor + static_cast<int>(others) + static_cast<int>(context.controlling.size()) +
+                            kWorkingNumbers));
   for (Wanted& one : wanted) {
-    one.fd = TRY(one.kind->restore(one.record->payload, context).in(where(descriptors, one))).release();
+    sys::UniqueFd made = TRY(one.kind->restore(one.record->payload, context).in(one.title));
+    one.fd = TRY(put_in_place(one, std::move(made), floor));
     context.made[one.description.id] = one.fd;
-    TRY(set_status(one).in(where(descriptors, one)));
+    TRY(set_status(one).in(one.title));
   }
-  for (const DescriptorRecord& descriptor : descriptors)
-    TRY(sys::duplicate_to(context.made.at(descriptor.description), descriptor.fd, descriptor.close_on_exec));
-  for (const Wanted& one : wanted) {
-    if (one.kind->finish == nullptr) continue;
-    TRY(one.kind->finish(one.record->payload, one.fd, context).in(where(descriptors, one)));
+  for (auto& [number, slave] : context.controlling) {
+    int master = TRY(restored_master(number, context));
+    slave = TRY(sys::duplicate(TRY(sys::open_pty_peer(master, O_RDWR | O_NONBLOCK)).get(), floor)).release();
   }
+  for (const Wanted& one : wanted)
+    if (one.kind->finish != nullptr) TRY(one.kind->finish(one.record->payload, one.fd, context).in(one.title));
   context.pipes.clear();
-  context.socket_pairs.clear();
+  context.unix_sockets.reset();
   context.fifos.clear();
-  for (const DescriptorRecord& descriptor : descriptors) context.made[descriptor.description] = descriptor.fd;
-  TRY(close_others(descriptors, keep));
-  return take_locks(descriptors);
+  context.ptys.clear();
+  context.tcp.reset();
+  TRY(take_locks_of_descriptions(tables, context.made));
+  return context.made;
+}
+
+namespace {
+
+const Record* find_record(const image::Source& source, uint64_t id, const Kind** kind) {
+  for (const Record& record : source.records()) {
+    *kind = kind_of(record.type);
+    if (*kind == nullptr) continue;
+    Result<Description> description = description_in(record, **kind);
+    if (description.has_value() && description->id == id) return &record;
+  }
+  return nullptr;
+}
+
+// What is between the numbers of a table, and behind them: to be closed.
+void close_the_rest(tracee::Table& calls, const std::vector<DescriptorRecord>& table) {
+  uint64_t next = 0;
+  for (const DescriptorRecord& descriptor : table) {
+    uint64_t number = static_cast<uint64_t>(descriptor.fd);
+    if (number > next) calls.must("close_range", SYS_close_range, {next, number - 1, 0});
+    next = number + 1;
+  }
+  calls.must("close_range", SYS_close_range, {next, ~0u, 0});
+}
+
+}  // namespace
+
+Result<int> Distribution::make_late(Receiver& receiver, uint64_t description) {
+  auto made = late_.find(description);
+  if (made != late_.end()) return fetch_late(receiver, made->second.first, made->second.second);
+  const Kind* kind = nullptr;
+  const Record* record = find_record(source_, description, &kind);
+  if (record == nullptr || kind->make_in == nullptr)
+    return damaged(fmt::format("descriptor record: there is no description {}", description));
+  return kind->make_in(record->payload, receiver);
+}
+
+// Another process of the job has it by now: a duplicate of its descriptor.
+Result<int> Distribution::fetch_late(Receiver& receiver, JobPid holder, int number) {
+  tracee::Thread& leader = receiver.process.leader();
+  uint64_t pid = static_cast<uint64_t>(holder.number);
+  uint64_t pidfd = static_cast<uint64_t>(TRY(receiver.hands.call(leader, "pidfd_open", {SYS_pidfd_open, {pid, 0}})));
+  int64_t got =
+      TRY(receiver.hands.call(leader, "pidfd_getfd", {SYS_pidfd_getfd, {pidfd, static_cast<uint64_t>(number), 0}}));
+  TRY(receiver.hands.call(leader, "close", {SYS_close, {pidfd}}));
+  return static_cast<int>(got);
+}
+
+Result<> Distribution::give(Receiver& receiver) {
+  static const std::vector<DescriptorRecord> kEmpty;
+  auto found = tables_.find(receiver.pid.number);
+  const std::vector<DescriptorRecord>& table = found == tables_.end() ? kEmpty : found->second;
+  std::map<uint64_t, int> late;  // of this process: on numbers from floor_ on
+  for (const DescriptorRecord& descriptor : table) {
+    if (made_.contains(descriptor.description) || late.contains(descriptor.description)) continue;
+    int number = TRY(make_late(receiver, descriptor.description).in(fmt::format("fd {}", descriptor.fd)));
+    tracee::Call raise{SYS_fcntl, {static_cast<uint64_t>(number), F_DUPFD_CLOEXEC, static_cast<uint64_t>(floor_)}};
+    late[descriptor.description] =
+        static_cast<int>(TRY(receiver.hands.call(receiver.process.leader(), "F_DUPFD_CLOEXEC", raise)));
+    late_.try_emplace(descriptor.description, receiver.pid, descriptor.fd);
+  }
+  tracee::Table calls(receiver.hands);
+  for (const DescriptorRecord& descriptor : table) {
+    auto own = late.find(descriptor.description);
+    int made = own != late.end() ? own->second : made_.at(descriptor.description);
+    uint64_t from = static_cast<uint64_t>(made), to = static_cast<uint64_t>(descriptor.fd);
+    if (from == to)
+      calls.must("F_SETFD", SYS_fcntl, {to, F_SETFD, descriptor.close_on_exec ? uint64_t{FD_CLOEXEC} : 0});
+    else
+      calls.must("dup3", SYS_dup3, {from, to, descriptor.close_on_exec ? uint64_t{O_CLOEXEC} : 0});
+  }
+  close_the_rest(calls, table);
+  TRY(calls.run(receiver.process.leader(), receiver.process.pid()));
+  TRY(set_owners(receiver, table));
+  for (const DescriptorRecord& descriptor : table)
+    given_.try_emplace(descriptor.description, receiver.process.pid(), RemoteFd{descriptor.fd});
+  return take_locks(receiver, table);
+}
+
+Result<> Distribution::settle() {
+  LastLook job;
+  job.description = [&](uint64_t id) -> Result<sys::UniqueFd> {
+    auto given = given_.find(id);
+    if (given == given_.end()) return sys::UniqueFd();
+    sys::UniqueFd process = TRY(sys::pidfd_open(given->second.first.number));
+    return sys::pidfd_getfd(process.get(), given->second.second);
+  };
+  for (const Record& record : source_.records()) {
+    const Kind* kind = kind_of(record.type);
+    if (kind == nullptr || kind->settle == nullptr) continue;
+    uint64_t id = TRY(description_in(record, *kind)).id;
+    sys::UniqueFd ours = TRY(job.description(id));
+    if (!ours.valid()) continue;  // It waits in a message.
+    Pid holder = given_.at(id).first;
+    job.root = sys::proc_path(holder, "root");
+    TRY(kind->settle(record.payload, ours.get(), job).in(kind->name));
+  }
+  return {};
+}
+
+// F_SETOWN_EX, by the first process that has the description: whose signals they are must be there by now.
+Result<> Distribution::set_owners(Receiver& receiver, const std::vector<DescriptorRecord>& table) {
+  for (const DescriptorRecord& descriptor : table) {
+    auto owner = owners_.find(descriptor.description);
+    if (owner == owners_.end()) continue;
+    tracee::Table calls(receiver.hands);
+    f_owner_ex value{static_cast<__pid_type>(owner->second.owner_type), owner->second.owner};
+    calls.must("F_SETOWN_EX", SYS_fcntl, {static_cast<uint64_t>(descriptor.fd), F_SETOWN_EX, calls.in(value)});
+    TRY(calls.run(receiver.process.leader(), receiver.process.pid()).in(fmt::format("fd {}", descriptor.fd)));
+    owners_.erase(owner);
+  }
+  return {};
+}
+
+namespace {
+
+Result<> take_in(Receiver& receiver, int fd, const image::FileLock& saved) {
+  bool lease = saved.kind == image::FileLock::Kind::kLease;
+  uint64_t type = saved.exclusive ? F_WRLCK : F_RDLCK;
+  tracee::Table calls(receiver.hands);
+  struct flock lock{};
+  lock.l_type = static_cast<short>(type);
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(saved.start), lock.l_len = static_cast<off_t>(saved.length);
+  uint64_t number = static_cast<uint64_t>(fd);
+  size_t set = lease ? calls.ask(SYS_fcntl, {number, F_SETLEASE, type})
+                     : calls.ask(SYS_fcntl, {number, F_SETLK, calls.in(lock)});
+  TRY(calls.run(receiver.process.leader(), receiver.process.pid()));
+  int64_t result = calls.result(set);
+  if (result == -EAGAIN || result == -EACCES)
+    return unfit(fmt::format("the file is {} by another process, and the job held a {} on it: end that process",
+                             lease ? "open" : "locked", lease ? "lease" : "lock"));
+  return result < 0 ? os_error(lease ? "F_SETLEASE" : "F_SETLK", static_cast<int>(-result)) : Result<>();
+}
+
+}  // namespace
+
+// A POSIX lock goes when any descriptor of the file is closed: so it comes last.
+Result<> Distribution::take_locks(Receiver& receiver, const std::vector<DescriptorRecord>& table) {
+  for (const DescriptorRecord& descriptor : table)
+    for (const image::FileLock& saved : descriptor.locks)
+      if (!belongs_to_description(saved))
+        TRY(take_in(receiver, descriptor.fd, saved).in(fmt::format("fd {}", descriptor.fd)));
+  return {};
+}
+
+Result<Distribution> Distribution::make(const image::Source& source, const Tables& tables,
+                                        const std::map<uint64_t, int>& made, int floor) {
+  Distribution distribution(source, tables, made, floor);
+  for (const Record& record : source.records()) {
+    const Kind* kind = kind_of(record.type);
+    if (kind == nullptr) continue;
+    Description description = TRY(description_in(record, *kind));
+    if (description.owner != 0) distribution.owners_[description.id] = description;
+  }
+  return distribution;
 }
 
 }  // namespace stint::fd

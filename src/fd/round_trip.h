@@ -4,12 +4,14 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <functional>
+#include <set>
 #include <string>
 
 #include "fd/table.h"
@@ -84,10 +86,33 @@ class StoppedProgram {
   bool stopped_ = false;
 };
 
+inline void write_file(const char* path, const std::string& text) {
+  int fd = ::open(path, O_WRONLY);
+  if (::write(fd, text.data(), text.size()) < 0) ::_exit(2);
+  ::close(fd);
+}
+
+// As the maker of a job does: there an ordinary user may choose the numbers of processes. Root may anyway.
+inline void enter_own_namespaces() {
+  uid_t user = ::geteuid();
+  gid_t group = ::getegid();
+  if (user == 0) return;
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) != 0) ::_exit(2);
+  write_file("/proc/self/setgroups", "deny");
+  write_file("/proc/self/uid_map", std::to_string(user) + " " + std::to_string(user) + " 1");
+  write_file("/proc/self/gid_map", std::to_string(group) + " " + std::to_string(group) + " 1");
+  pid_t inner = ::fork();
+  if (inner == 0) return;
+  int status = 0;
+  ::waitpid(inner, &status, 0);
+  ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 2);
+}
+
 struct Trip {
   image::MemoryStream stream;
   HeldFiles files;
   std::vector<OutsideStream> outside_streams;
+  std::vector<std::string> names;
   std::function<void(RestoreContext&)> prepare;
   int input = -1;
   pid_t pid = 0;
@@ -100,12 +125,15 @@ struct Trip {
     processes.push_back(TRY(look(Pid{pid}, JobPid{pid})));
     CaptureContext context{.sink = stream, .files = files, .shared_memory = files};
     context.outside_streams = outside_streams;
+    context.names = names;
     context.job_number = [](int number) { return number == ::getpid() ? number : 0; };
     return capture_descriptors(processes, context);
   }
 
-  Result<std::vector<PosixLock>> restore(std::span<const int> keep) {
+  // This process becomes the one: what the maker makes, brought to its numbers, and all else closed but `keep`.
+  Result<> restore(int keep) {
     RestoreContext context{.source = stream};
+    context.maker = JobPid{pid};
     context.shared_memory = files.memory;
     context.open_file = [this](uint64_t id, int flags) -> Result<sys::UniqueFd> {
       std::string path =
@@ -115,7 +143,38 @@ struct Trip {
       return opened;
     };
     if (prepare) prepare(context);
-    return restore_descriptors(stream, context, JobPid{pid}, keep);
+    Tables tables = TRY(read_tables(stream));
+    std::map<uint64_t, int> made = TRY(make_descriptions(stream, context, tables, keep + 1));
+    std::set<int> stay{keep};
+    for (const image::DescriptorRecord& descriptor : tables[pid]) {
+      ::dup3(made.at(descriptor.description), descriptor.fd, descriptor.close_on_exec ? O_CLOEXEC : 0);
+      stay.insert(descriptor.fd);
+    }
+    for (int number = 0; number < keep; ++number)
+      if (!stay.contains(number)) ::close(number);
+    ::syscall(SYS_close_range, keep + 1, ~0u, 0);
+    for (const image::DescriptorRecord& descriptor : tables[pid])
+      for (const image::FileLock& lock : descriptor.locks)
+        if (lock.kind == image::FileLock::Kind::kPosix) TRY(take_lock(descriptor.fd, lock));
+    return settle(tables[pid]);
+  }
+
+  Result<> settle(const std::vector<image::DescriptorRecord>& table) {
+    auto number_of = [&](uint64_t id) {
+      for (const image::DescriptorRecord& descriptor : table)
+        if (descriptor.description == id) return descriptor.fd;
+      return -1;
+    };
+    LastLook job{"", [&](uint64_t id) { return Result<sys::UniqueFd>(sys::UniqueFd(::dup(number_of(id)))); }};
+    for (const image::Record& record : stream.records()) {
+      const Kind* kind = kind_of(record.type);
+      if (kind == nullptr || kind->settle == nullptr) continue;
+      image::Description description;
+      image::Decoder decoder(ByteView(record.payload).first(image::Description::kEncodedSize));
+      description.fields(decoder);
+      TRY(kind->settle(record.payload, number_of(description.id), job));
+    }
+    return {};
   }
 
   // What `verify` found wrong in the restored process; empty when it could not tell the difference.
@@ -124,11 +183,12 @@ struct Trip {
     if (::pipe2(report, O_CLOEXEC) != 0) return "pipe2";
     pid_t child = ::fork();
     if (child == 0) {
-      int keep[1] = {::fcntl(report[1], F_DUPFD_CLOEXEC, 900)};
-      Result<std::vector<PosixLock>> restored = restore(keep);
+      enter_own_namespaces();
+      int keep = ::fcntl(report[1], F_DUPFD_CLOEXEC, 900);
+      Result<> restored = restore(keep);
       errno = 0;
       std::string wrong = restored.has_value() ? check() : restored.error().text();
-      [[maybe_unused]] ssize_t written = ::write(keep[0], wrong.data(), wrong.size());
+      [[maybe_unused]] ssize_t written = ::write(keep, wrong.data(), wrong.size());
       ::_exit(0);
     }
     ::close(report[1]);
@@ -138,7 +198,7 @@ struct Trip {
     ::close(report[0]);
     int status = 0;
     ::waitpid(child, &status, 0);
-    if (!WIFEXITED(status)) wrong += " the restored process was killed by a signal";
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) wrong += " the restored process ended before it could say";
     return wrong;
   }
 };
@@ -149,6 +209,16 @@ inline std::string round_trip(const std::function<bool()>& make, const std::func
   Result<> captured = trip.capture(make);
   if (!captured.has_value()) return captured.error().text();
   return trip.verify(check);
+}
+
+// What is said when it is refused.
+inline std::string refused_because(const std::function<bool()>& make) {
+  Trip trip;
+  Result<> captured = trip.capture(make);
+  if (captured.has_value()) return "(not refused)";
+  ErrorKind kind = captured.error().kind();
+  bool refused = kind == ErrorKind::kRefused || kind == ErrorKind::kNotNow;
+  return (refused ? "" : "(failed) ") + captured.error().text();
 }
 
 inline std::string read_now(int fd, size_t size) {

@@ -7,8 +7,13 @@
 #include <vector>
 
 #include "fd/kind.h"
+#include "tracee/table.h"
 
 namespace stint::fd {
+
+// Makes room in our own table for a duplicate of all that these processes have, before the job stands still: see
+// sys::grow_descriptor_table().
+void make_room(std::span<const Pid> processes);
 
 // Everything in one process's table, by number. The process should be stopped, else numbers may come and go meanwhile.
 // Every Facts holds a duplicate of ours: the soft limit of open files of this process is raised as far as that takes.
@@ -24,27 +29,56 @@ Result<> capture_descriptors(std::span<const std::vector<Facts>> processes, Capt
 std::vector<Error> refusals(std::span<const std::vector<Facts>> processes,
                             const std::vector<OutsideStream>& outside_streams, uint64_t terminal_device);
 
-// The numbers that the process's table will have, in order.
-Result<std::vector<int>> numbers_of(const image::Source& source, JobPid pid);
+// The descriptor tables of a checkpoint, by process (as the job numbers them), each in the order of its numbers.
+using Tables = std::map<int32_t, std::vector<image::DescriptorRecord>>;
+Result<Tables> read_tables(const image::Source& source);
+// The lowest number that is in none of them: from here on is room for what a maker makes.
+int first_free_number(const Tables& tables);
 
-// Moves those of our descriptors that stand on a number which the process will have. Gives old and new numbers; the
-// caller, who owns them, must use the new ones from here on (the old ones are closed).
-Result<std::map<int, int>> make_room(const image::Source& source, JobPid pid, std::span<const int> keep);
+// The maker's part, as ordinary code in the process that becomes the root: makes every description of the job but the
+// late ones (Kind::make_in), once each, takes the locks that belong to descriptions, and gives the number of each: one
+// that means the same description to every process that has it, or one of at least `floor`. Every process of the job
+// inherits the numbers.
+Result<std::map<uint64_t, int>> make_descriptions(const image::Source& source, RestoreContext& context,
+                                                  const Tables& tables, int floor);
+Result<> take_lock(int fd, const image::FileLock& lock);
 
-// A POSIX lock that the process held. Closing any descriptor of the file drops it: whoever closes one later takes the
-// lock again.
-struct PosixLock {
-  int fd = 0;
-  image::FileLock lock;
+// A process that is being restored, from outside. It has the maker's numbers, and is about to get its own.
+struct Receiver {
+  tracee::StoppedProcess& process;
+  tracee::Hands& hands;
+  JobPid pid;
 };
 
-// Runs in the new process, single-threaded. Makes every description that the process has a descriptor of (but for those
-// that are in context.made already), puts each under its numbers and closes everything that is neither its own nor in
-// `keep`. No number in `keep`, nor any descriptor in the context, may be one of numbers_of(): see make_room().
-// context.made says afterwards under which number each description can be found.
-Result<std::vector<PosixLock>> restore_descriptors(const image::Source& source, RestoreContext& context, JobPid pid,
-                                                   std::span<const int> keep);
-Result<> take_lock(int fd, const image::FileLock& lock);
+// Gives each process its table, one after another.
+class Distribution {
+ public:
+  // All of these must outlive it. `made`, `floor`: of make_descriptions().
+  static Result<Distribution> make(const image::Source& source, const Tables& tables,
+                                   const std::map<uint64_t, int>& made, int floor);
+
+  // When all processes of the job are there. Afterwards the process has its own descriptors and no other.
+  Result<> give(Receiver& receiver);
+
+  // When all is in place and nothing runs yet: what must not notice how the rest was made (Kind::settle).
+  Result<> settle();
+
+ private:
+  Distribution(const image::Source& source, const Tables& tables, const std::map<uint64_t, int>& made, int floor)
+      : source_(source), tables_(tables), made_(made), floor_(floor) {}
+  Result<int> make_late(Receiver& receiver, uint64_t description);
+  Result<int> fetch_late(Receiver& receiver, JobPid holder, int number);
+  Result<> set_owners(Receiver& receiver, const std::vector<image::DescriptorRecord>& table);
+  Result<> take_locks(Receiver& receiver, const std::vector<image::DescriptorRecord>& table);
+
+  const image::Source& source_;
+  const Tables& tables_;
+  const std::map<uint64_t, int>& made_;
+  int floor_;
+  std::map<uint64_t, std::pair<JobPid, int>> late_;     // who has it, under which of its own numbers
+  std::map<uint64_t, image::Description> owners_;       // those whose owner is still to be set
+  std::map<uint64_t, std::pair<Pid, RemoteFd>> given_;  // of each description, one descriptor
+};
 
 // The table of kinds as doc/what-survives.md shows it.
 std::string describe_kinds_markdown();

@@ -61,18 +61,14 @@ TEST(Capture, RecordsASharedDescriptionOnce) {
   EXPECT_EQ(descriptions, (std::map<int, uint64_t>{{0, 1}, {1, 1}, {2, 2}, {40, 2}}));
 }
 
-TEST(Capture, KeepsTheOwnerOfSignals) {
+TEST(Capture, KeepsWhichSignalIsSent) {
   EXPECT_EQ(round_trip(
                 [] {
-                  f_owner_ex owner{.type = F_OWNER_PID, .pid = ::getppid()};
                   int ends[2];
-                  return ::pipe(ends) == 0 && ::fcntl(0, F_SETSIG, SIGRTMIN + 2) == 0 &&
-                         ::fcntl(0, F_SETOWN_EX, &owner) == 0;
+                  return ::pipe(ends) == 0 && ::fcntl(0, F_SETSIG, SIGRTMIN + 2) == 0;
                 },
                 []() -> std::string {
-                  f_owner_ex owner{};
                   HOLDS(::fcntl(0, F_GETSIG) == SIGRTMIN + 2);
-                  HOLDS(::fcntl(0, F_GETOWN_EX, &owner) == 0 && owner.type == F_OWNER_PID && owner.pid == ::getppid());
                   return "";
                 }),
             "");
@@ -88,21 +84,6 @@ TEST(Capture, RefusesAnOwnerOutsideOfTheJob) {
   ASSERT_FALSE(captured.has_value());
   EXPECT_EQ(captured.error().kind(), ErrorKind::kRefused);
   EXPECT_NE(captured.error().text().find("fd 0"), std::string::npos) << captured.error().text();
-}
-
-TEST(MakeRoom, MovesOnlyWhatIsInTheWay) {
-  Trip trip;
-  Result<> captured = trip.capture([] { return ::open("/dev/null", O_RDONLY) == 0 && ::dup2(0, 700) == 700; });
-  ASSERT_TRUE(captured.has_value()) << captured.error().text();
-  int in_the_way = ::dup2(2, 700), aside = ::dup2(2, 710);
-  int keep[] = {in_the_way, aside};
-  Result<std::map<int, int>> moved = make_room(trip.stream, JobPid{trip.pid}, keep);
-  ASSERT_TRUE(moved.has_value()) << moved.error().text();
-  ASSERT_EQ(moved->size(), 1u);
-  EXPECT_GT(moved->at(700), 700);
-  EXPECT_EQ(::fcntl(700, F_GETFD), -1);
-  EXPECT_EQ(::fcntl(moved->at(700), F_GETFD), FD_CLOEXEC);
-  ::close(moved->at(700)), ::close(710);
 }
 
 TEST(Restore, ClosesEverythingElse) {

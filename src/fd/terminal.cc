@@ -3,13 +3,21 @@
 // own and are kept with the job. After a restart it is another pty, in another terminal perhaps, under the same
 // descriptors. Not kept: typed bytes that were not read (the user's terminal has shown them; they are typed again).
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+
+#include <cstring>
 
 #include "fd/kinds.h"
 #include "fd/path.h"
+#include "fd/pty.h"
+#include "fd/table.h"
+#include "proc/process.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/inode.h"
+#include "sys/procfs.h"
+#include "sys/pty.h"
 
 namespace stint::fd {
 namespace {
@@ -25,10 +33,24 @@ bool recognises(const Facts& facts, const CaptureContext& context) {
   return context.terminal_device != 0 && facts.stat.st_rdev == context.terminal_device;
 }
 
+// It is opened again by a process that has it, and leads there to the terminal of that process's session.
+Result<> check_is_own(const Facts& facts, int number) {
+  proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(facts.pid, "stat"))));
+  if (stat.tty_nr == number) return {};
+  return refusal(facts, "is the controlling terminal of another session than its holder's", "close it");
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   TerminalRecord record;
   record.description = description;
-  record.path = facts.stat.st_rdev == kControllingDevice ? kControlling : facts.link;
+  bool controlling = facts.stat.st_rdev == kControllingDevice;
+  record.path = controlling ? kControlling : facts.link;
+  if (controlling) {
+    int number = TRY(sys::terminal_number(facts.ours.get()));
+    dev_t real = proc::terminal_device(number);
+    if (context.terminal_device == 0 || real != context.terminal_device) record.pty = pty_number_of(real);
+    if (record.pty >= 0) TRY(check_is_own(facts, number));
+  }
   return put_record(context.sink, kTerminal.type, record);
 }
 
@@ -41,16 +63,35 @@ Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
   return sys::reopen(context.terminal, flags);
 }
 
+bool is_late(ByteView bytes, JobPid) {
+  Result<TerminalRecord> record = image::decode<TerminalRecord>(bytes);
+  return record.has_value() && record->pty >= 0;
+}
+
+Result<int> make_in(ByteView bytes, Receiver& holder) {
+  TerminalRecord record = TRY(image::decode<TerminalRecord>(bytes));
+  tracee::Table table(holder.hands);
+  uint64_t path = table.in(bytes_of({kControlling, std::strlen(kControlling) + 1}));
+  uint64_t flags = static_cast<uint64_t>(reopen_flags(record.description.flags) | O_NOCTTY);
+  size_t open = table.must("open /dev/tty", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), path, flags});
+  TRY(table.run(holder.process.leader(), holder.process.pid()));
+  return static_cast<int>(table.result(open));
+}
+
 }  // namespace
 
 const Kind kTerminal = {
     .name = "terminal",
-    .kept = "the job's own terminal and /dev/tty: goes on in the terminal of the restart, with its modes",
+    .kept =
+        "the job's own terminal and /dev/tty: goes on in the terminal of the restart, with its modes; /dev/tty of a "
+        "session inside the job leads to its pseudoterminal",
     .refused = "a terminal that is not the job's",
     .type = image::RecordType::kTerminal,
     .recognises = recognises,
     .capture = capture,
     .restore = restore,
+    .is_late = is_late,
+    .make_in = make_in,
 };
 
 }  // namespace stint::fd

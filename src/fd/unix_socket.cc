@@ -1,10 +1,11 @@
-// A unix socket that has no name: one end of a socketpair(2) within the job, or one that was never connected. sock_diag
-// tells who its peer is (by inode number, 0 once that is closed) and which directions are shut; SO_PEEK_OFF shows what
-// waits in it without taking it. Of a pair both queues are filled before anything is shut down or shrunk (finish).
+// A unix socket: one end of a pair or connection within the job, a listener, a datagram socket, or one that is none of
+// these yet. sock_diag tells who its peer is (by inode number, 0 once that is closed), which directions are shut, which
+// file it is bound to and whose connections wait in a listener; SO_PEEK_OFF shows what waits in it without taking it.
+// How they are made again: unix_making.cc.
 //
-// A peer that went with unread data leaves ECONNRESET for the next call: poll(2) shows it as POLLERR, and it comes back
-// by making a peer go the same way. Not kept: who sent a waiting message, when it was another process of the job
-// (SCM_CREDENTIALS shows the restored receiver); an empty datagram that waits through two checkpoints.
+// A peer that went with unread data leaves ECONNRESET for the next call: poll(2) shows it as POLLERR. What has been
+// sent over a connection that nobody has accepted yet cannot be seen, and is refused. Not kept: an empty datagram that
+// waits through two checkpoints.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -12,151 +13,227 @@
 #include <algorithm>
 
 #include "fd/kinds.h"
+#include "fd/socket.h"
+#include "fd/socket_options.h"
+#include "fd/unix_making.h"
+#include "fd/unix_socket_file.h"
+#include "proc/process.h"
 #include "sys/descriptor.h"
+#include "sys/procfs.h"
 #include "sys/socket.h"
 
 namespace stint::fd {
 namespace {
 
 using image::UnixSocketRecord;
+using State = image::UnixSocketState;
+
+constexpr const char* kRemedy = "run both ends under one `stint run`, or close it before the checkpoint";
 
 bool recognises(const Facts& facts, const CaptureContext&) {
-  if (!S_ISSOCK(facts.stat.st_mode)) return false;
+  if (!S_ISSOCK(facts.stat.st_mode) || (facts.info.flags & O_PATH) != 0) return false;
   Result<int> domain = sys::socket_option(facts.ours.get(), SO_DOMAIN);
   return domain.has_value() && *domain == AF_UNIX;
 }
 
-constexpr const char* kRemedy = "run both ends under one `stint run`, or close it before the checkpoint";
+bool is_inside(uint64_t socket, const CaptureContext& context) {
+  auto [first, last] = context.by_inode.equal_range(socket);
+  return std::any_of(first, last, [](const auto& entry) { return S_ISSOCK(entry.second->stat.st_mode); });
+}
 
-// Named and listening sockets and connections to the outside have to be found again by others: not yet.
-Result<> refuse_reachable(const Facts& facts) {
+// All listeners of the job and whose connections wait in them.
+Result<> find_waiting_connections(CaptureContext& context) {
+  context.waiting_connections.emplace();
+  for (const auto& [inode, facts] : context.by_inode) {
+    if (!recognises(*facts, context) || TRY(sys::socket_option(facts->ours.get(), SO_ACCEPTCONN)) == 0) continue;
+    std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(inode));
+    if (!state) continue;
+    for (uint32_t client : state->waiting) context.waiting_connections->emplace(client, inode);
+  }
+  return {};
+}
+
+Result<> record_listener(const Facts& facts, const CaptureContext& context, const sys::UnixSocketState& state,
+                         UnixSocketRecord& record) {
+  record.state = State::kListens;
+  record.backlog = state.backlog;
+  for (uint32_t client : state.waiting) {
+    if (client == 0)
+      return refusal(facts, "a connection that its client has closed again waits to be accepted",
+                     "let it be accepted first");
+    if (!is_inside(client, context))
+      return refusal(facts, "a connection from outside of the job waits to be accepted",
+                     "let it be accepted and closed first");
+    record.waiting.push_back(client);
+  }
+  return {};
+}
+
+// The peer is closed, or has not been accepted yet.
+Result<> record_missing_peer(const Facts& facts, CaptureContext& context, UnixSocketRecord& record) {
+  if (!context.waiting_connections) TRY(find_waiting_connections(context));
+  if (context.waiting_connections->contains(record.socket)) {
+    record.state = State::kWaits;
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(facts.pid, "status"))));
+    record.holder = {facts.job_pid.number, status.uids[1], status.gids[1]};
+    if (TRY(sys::bytes_sent_unread(facts.ours.get())) == 0) return {};
+    return passing_refusal(facts, "what was sent over a connection that nobody has accepted yet cannot be seen",
+                           "try again when it is accepted");
+  }
+  if (record.type != SOCK_DGRAM && (!record.read_shut || !record.write_shut))
+    return refusal(facts, "is a unix socket that waits for a listener outside of the job to accept it", kRemedy);
+  record.state = State::kPeerGone;
+  record.reset = (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0;
+  return {};
+}
+
+// A datagram socket that only sends to its peer can be connected again; the peer knows nothing of it.
+Result<> record_outside_peer(const Facts& facts, uint64_t peer, UnixSocketRecord& record) {
+  constexpr const char* kWhy = "is a unix socket whose other end is open outside of the job";
+  if (record.type != SOCK_DGRAM || record.peer_name.empty()) return refusal(facts, kWhy, kRemedy);
+  std::optional<sys::UnixSocketState> other = TRY(sys::unix_socket_state(peer));
+  if (!other || other->peer == record.socket) return refusal(facts, kWhy, kRemedy);
+  record.state = State::kOutside;
+  if (record.peer_name.front() != '\0') record.peer_path = TRY(absolute_socket_path(facts, record.peer_name));
+  return {};
+}
+
+Result<> record_peer(const Facts& facts, CaptureContext& context, const sys::UnixSocketState& state,
+                     UnixSocketRecord& record) {
+  record.read_shut = state.read_shut;
+  record.write_shut = state.write_shut;
+  if (state.listens) return record_listener(facts, context, state, record);
+  if (!state.has_peer) return {};
+  record.peer_name = TRY(sys::peer_name(facts.ours.get()));
+  if (state.peer == 0) return record_missing_peer(facts, context, record);
+  if (!is_inside(state.peer, context)) return record_outside_peer(facts, state.peer, record);
+  record.state = State::kConnected;
+  record.peer = state.peer;
+  return {};
+}
+
+// What nobody reaches any more needs no file: a connection has its name from a listener, or has no use for it.
+Result<> record_name(const Facts& facts, const sys::UnixSocketState& state, UnixSocketRecord& record) {
+  record.name = TRY(sys::socket_name(facts.ours.get()));
+  bool reachable = record.type == SOCK_DGRAM || record.state == State::kListens || record.state == State::kAlone;
+  if (!record.name.empty() && record.name.front() != '\0' && reachable && state.file)
+    record.file = TRY(find_socket_file(facts, record.name, *state.file));
+  return {};
+}
+
+Result<> record_credentials(const Facts& facts, const CaptureContext& context, UnixSocketRecord& record) {
+  std::optional<ucred> seen = TRY(sys::peer_credentials(facts.ours.get()));
+  if (!seen) return {};
+  int number = number_in_job(facts, context, seen->pid);
+  if (number == 0 && context.ask_peer_credentials && facts.waits_in.empty()) {
+    std::optional<ucred> as_it_sees = TRY(context.ask_peer_credentials(facts));
+    number = as_it_sees ? as_it_sees->pid : 0;
+  }
+  if (number == 0)
+    return refusal(facts,
+                   fmt::format("process {}, which connected it (SO_PEERCRED), has ended or is not in the job, and its "
+                               "number there cannot be told",
+                               seen->pid),
+                   kRemedy);
+  record.credentials = {.pid = number, .uid = seen->uid, .gid = seen->gid};
+  return {};
+}
+
+Result<> record_options(const Facts& facts, UnixSocketRecord& record) {
   int fd = facts.ours.get();
-  if (TRY(sys::socket_option(fd, SO_ACCEPTCONN)) != 0)
-    return refusal(facts, "is a unix socket that listens", "close it before the checkpoint");
-  if (TRY(sys::has_name(fd))) return refusal(facts, "is a unix socket with a name", "close it before the checkpoint");
-  if (TRY(sys::peer_has_name(fd))) return refusal(facts, "is a unix socket connected to one with a name", kRemedy);
-  return {};
-}
-
-Result<> record_peer(const Facts& facts, const CaptureContext& context, UnixSocketRecord& record) {
-  std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(record.socket));
-  if (!state) return refusal(facts, "is a unix socket of another network namespace", kRemedy);
-  record.connected = state->has_peer;
-  record.peer = state->peer;
-  record.peer_gone = state->has_peer && state->peer == 0;
-  record.read_shut = state->read_shut;
-  record.write_shut = state->write_shut;
-  record.reset = record.peer_gone && (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0;
-  if (record.peer != 0 && !context.by_inode.contains(record.peer))
-    return refusal(facts, "is a unix socket whose other end is open outside of the job", kRemedy);
-  return {};
-}
-
-Result<> record_options(int fd, UnixSocketRecord& record) {
-  record.type = TRY(sys::socket_option(fd, SO_TYPE));
+  if (TRY(has_filter(facts)))
+    return refusal(facts, "has a filter (SO_ATTACH_FILTER)", "take it away (SO_DETACH_FILTER)");
   record.send_buffer = TRY(sys::socket_option(fd, SO_SNDBUF));
   record.receive_buffer = TRY(sys::socket_option(fd, SO_RCVBUF));
-  record.pass_credentials = TRY(sys::socket_option(fd, SO_PASSCRED)) != 0;
-  record.receive_timeout_us = TRY(sys::socket_timeout_us(fd, SO_RCVTIMEO));
-  record.send_timeout_us = TRY(sys::socket_timeout_us(fd, SO_SNDTIMEO));
-  record.peek_offset = TRY(sys::socket_option(fd, SO_PEEK_OFF));
+  sys::UniqueFd fresh = TRY(sys::socket(AF_UNIX, record.type, 0));
+  record.options = TRY(changed_options(fd, fresh.get()));
   return {};
 }
 
-Result<> record_queue(const Facts& facts, UnixSocketRecord& record) {
-  bool stream = record.type == SOCK_STREAM;
-  if (record.reset && !stream) {
-    // To look at the messages would take the error away.
-    if (TRY(sys::bytes_queued(facts.ours.get())) == 0) return {};
-    return refusal(facts, "its other end went, with unread data, while messages wait in it",
-                   "let them be received first");
-  }
+// As the process sees it that would receive the message, `before` bytes further on.
+Result<int> ask_sender(const Facts& facts, const CaptureContext& context, size_t before) {
+  if (!context.ask_sender_credentials || !facts.waits_in.empty()) return 0;
+  int fd = facts.ours.get();
+  int offset = TRY(sys::socket_option(fd, SO_PEEK_OFF));
+  TRY(sys::set_socket_option(fd, SO_PEEK_OFF, static_cast<int>(before)));
+  Result<std::optional<ucred>> sender = context.ask_sender_credentials(facts);
+  TRY(sys::set_socket_option(fd, SO_PEEK_OFF, offset));
+  std::optional<ucred> seen = TRY(std::move(sender));
+  return seen ? seen->pid : 0;
+}
+
+Result<std::optional<image::Credentials>> sender_of(const Facts& facts, const CaptureContext& context,
+                                                    const sys::UnixMessage& message, size_t before) {
+  if (!message.credentials) return std::optional<image::Credentials>();
+  int number = number_in_job(facts, context, message.credentials->pid);
+  // A message of no bytes cannot be looked at twice.
+  if (number == 0 && !message.bytes.empty()) number = TRY(ask_sender(facts, context, before));
+  if (number == 0)
+    return refusal(
+        facts,
+        fmt::format("process {}, which sent a message that waits in it with its credentials, has ended or is "
+                    "not in the job, and its number there cannot be told",
+                    message.credentials->pid),
+        "let it be received first");
+  return std::optional(image::Credentials{number, message.credentials->uid, message.credentials->gid});
+}
+
+Result<> record_queue(const Facts& facts, const CaptureContext& context, UnixSocketRecord& record) {
+  auto found = context.waiting_messages.find(record.socket);
+  if (found == context.waiting_messages.end()) return {};
   size_t total = 0;
-  for (sys::PeekedMessage& message : TRY(sys::peek_messages(facts.ours.get()))) {
-    if (message.carries_descriptors)
-      return refusal(facts, "a message that waits in this socket carries descriptors", "let it be received first");
+  for (const WaitingMessage& waiting : found->second) {
+    image::QueuedMessage message;
+    message.bytes = waiting.message.bytes;
+    message.credentials = TRY(sender_of(facts, context, waiting.message, total));
     total += message.bytes.size();
-    if (stream && !record.queued.empty()) {
-      record.queued.front().insert(record.queued.front().end(), message.bytes.begin(), message.bytes.end());
-    } else {
-      record.queued.push_back(std::move(message.bytes));
-    }
+    if (record.type == SOCK_DGRAM) message.sender = waiting.message.sender;
+    for (const std::pair<int, int>& carried : waiting.carried)
+      message.descriptions.push_back(context.description_of.at(carried));
+    record.queued.push_back(std::move(message));
   }
-  if (stream && total != static_cast<size_t>(TRY(sys::bytes_queued(facts.ours.get()))))
+  if (record.type == SOCK_STREAM && record.state != State::kListens &&
+      total != static_cast<size_t>(TRY(sys::bytes_queued(facts.ours.get()))))
     return refusal(facts, "urgent data (MSG_OOB) waits in this socket", "let it be received first");
   return {};
 }
 
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
-  TRY(refuse_reachable(facts));
   UnixSocketRecord record;
   record.description = description;
   record.socket = facts.stat.st_ino;
-  TRY(record_peer(facts, context, record));
-  TRY(record_options(facts.ours.get(), record));
-  if (!context.only_look && record.connected) TRY(record_queue(facts, record));
+  record.type = TRY(sys::socket_option(facts.ours.get(), SO_TYPE));
+  std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(record.socket));
+  if (!state) return refusal(facts, "is a unix socket of another network namespace", kRemedy);
+  TRY(record_peer(facts, context, *state, record));
+  TRY(record_name(facts, *state, record));
+  TRY(record_credentials(facts, context, record));
+  TRY(record_options(facts, record));
+  if (record.state != State::kPeerGone && (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0)
+    return refusal(facts, "an error waits in this socket", "let the program see it first");
+  TRY(record_queue(facts, context, record));
   return put_record(context.sink, kUnixSocket.type, record);
-}
-
-// `from` is the other end of the socket that shall find them.
-Result<> refill(int from, const UnixSocketRecord& record) {
-  if (record.queued.empty()) return {};
-  size_t total = 0;
-  for (const Bytes& message : record.queued) total += message.size() + 4096;
-  int before = TRY(sys::socket_option(from, SO_SNDBUF));
-  int wanted = static_cast<int>(std::min<size_t>(total * 2, 1 << 30));
-  if (wanted > before) TRY(sys::set_send_buffer(from, wanted));
-  for (const Bytes& message : record.queued)
-    TRY(sys::send_now(from, message).in("messages that waited in the socket (see net.core.wmem_max)"));
-  return {};
-}
-
-Result<sys::UniqueFd> restore_without_peer(const UnixSocketRecord& record) {
-  if (!record.connected) return sys::socket(AF_UNIX, record.type, 0);
-  auto [mine, other] = TRY(sys::socket_pair(record.type));
-  TRY(refill(other.get(), record));
-  std::byte unread{};
-  if (record.reset) TRY(sys::send_now(mine.get(), {&unread, 1}));
-  return std::move(mine);
 }
 
 Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
   UnixSocketRecord record = TRY(image::decode<UnixSocketRecord>(bytes));
-  if (record.peer == 0) return restore_without_peer(record);
-  auto [place, fresh] = context.socket_pairs.try_emplace(std::min(record.socket, record.peer));
-  Ends& ends = place->second;
-  if (fresh) {
-    auto [lower, higher] = TRY(sys::socket_pair(record.type));
-    ends = {.first = std::move(lower), .second = std::move(higher)};
-  }
-  bool lower = record.socket < record.peer;
-  TRY(refill(lower ? ends.second.get() : ends.first.get(), record));
-  return sys::duplicate(lower ? ends.first.get() : ends.second.get());
+  return take_unix_socket(record.socket, context);
 }
 
-Result<> set_buffers(int fd, const UnixSocketRecord& record) {
-  if (TRY(sys::socket_option(fd, SO_SNDBUF)) != record.send_buffer &&
-      TRY(sys::set_send_buffer(fd, record.send_buffer)) != record.send_buffer)
-    return unfit(fmt::format("unix socket: a send buffer of {} bytes: raise net.core.wmem_max", record.send_buffer));
-  if (TRY(sys::socket_option(fd, SO_RCVBUF)) != record.receive_buffer &&
-      TRY(sys::set_receive_buffer(fd, record.receive_buffer)) != record.receive_buffer)
-    return unfit(
-        fmt::format("unix socket: a receive buffer of {} bytes: raise net.core.rmem_max", record.receive_buffer));
-  return {};
-}
-
-Result<> finish(ByteView bytes, int fd, RestoreContext&) {
+Result<> finish(ByteView bytes, int fd, RestoreContext& context) {
   UnixSocketRecord record = TRY(image::decode<UnixSocketRecord>(bytes));
-  TRY(set_buffers(fd, record));
-  if (record.pass_credentials) TRY(sys::set_socket_option(fd, SO_PASSCRED, 1));
-  if (record.receive_timeout_us != 0) TRY(sys::set_socket_timeout_us(fd, SO_RCVTIMEO, record.receive_timeout_us));
-  if (record.send_timeout_us != 0) TRY(sys::set_socket_timeout_us(fd, SO_SNDTIMEO, record.send_timeout_us));
-  if (record.peek_offset >= 0) TRY(sys::set_socket_option(fd, SO_PEEK_OFF, record.peek_offset));
+  TRY(settle_unix_sockets(context));
+  TRY(set_buffer_sizes(fd, record.send_buffer, record.receive_buffer));
+  TRY(set_options(fd, record.options));
+  std::optional<ucred> seen = TRY(sys::peer_credentials(fd));
+  std::optional<image::Credentials> now;
+  if (seen) now = {seen->pid, seen->uid, seen->gid};
+  if (now != record.credentials)
+    return unfit("a unix socket whose SO_PEERCRED cannot be what it was: restart the job as the user who ran it");
   // The end of a stream whose peer went is shut down already; one that was never connected cannot be.
-  if (!record.connected) return {};
-  if (record.peer_gone && record.type != SOCK_DGRAM) return {};
-  if (record.read_shut) TRY(sys::shut_down(fd, SHUT_RD));
-  if (record.write_shut) TRY(sys::shut_down(fd, SHUT_WR));
+  bool connected = record.type == SOCK_DGRAM || record.state == State::kConnected || record.state == State::kWaits;
+  if (connected && record.read_shut) TRY(sys::shut_down(fd, SHUT_RD));
+  if (connected && record.write_shut) TRY(sys::shut_down(fd, SHUT_WR));
   return {};
 }
 
@@ -165,10 +242,13 @@ Result<> finish(ByteView bytes, int fd, RestoreContext&) {
 const Kind kUnixSocket = {
     .name = "unix socket",
     .kept =
-        "socket pairs of any type with what waits in them, ends that are shut or gone, buffer sizes, timeouts, "
-        "SO_PASSCRED, SO_PEEK_OFF",
+        "pairs, connections within the job and listeners of any type; names (a bound file gets another inode number), "
+        "what waits in them, with descriptors and credentials; connections that are not accepted yet; ends that are "
+        "shut or gone; SO_PEERCRED, buffer sizes and other options; a datagram socket that sends to one outside, "
+        "such as the system's log",
     .refused =
-        "it has a name, listens, or is connected to one with a name or outside of the job; descriptors wait in it",
+        "it is connected to one outside of the job; what was sent before the connection was accepted; urgent data; a "
+        "filter",
     .type = image::RecordType::kUnixSocket,
     .recognises = recognises,
     .capture = capture,

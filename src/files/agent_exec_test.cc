@@ -111,6 +111,7 @@ TEST(AgentEnvironment, ShowsTheProgramWhatTheUserHadSet) {
   for (const std::vector<std::string>& environment : {std::vector<std::string>{"A=1", "B=2"},
                                                       {"A=1", "LD_PRELOAD=" + users, "B=2"},
                                                       {"LD_PRELOAD=", "LD_AUDIT=", "C=3"},
+                                                      {"GLIBC_TUNABLES=glibc.malloc.arena_max=2", "D=4"},
                                                       {}}) {
     Outcome plain = job.run_plainly({job.program("agent_probe"), "environ"}, environment);
     Outcome with_agent = job.run({job.program("agent_probe"), "environ"}, environment);
@@ -124,7 +125,8 @@ TEST(AgentEnvironment, ShowsChildrenWhatTheProgramGaveThem) {
   AgentJob job;
   for (const char* script :
        {"/usr/bin/env", "X=1 /usr/bin/env", "export LD_PRELOAD=/lib/x86_64-linux-gnu/libm.so.6; env",
-        "/usr/bin/env -i Y=2 /usr/bin/env", "/bin/sh -c env | cat"}) {
+        "/usr/bin/env -i Y=2 /usr/bin/env", "GLIBC_TUNABLES=glibc.malloc.arena_max=2 /bin/sh -c env",
+        "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=700 /bin/sh -c env", "/bin/sh -c env | cat"}) {
     Outcome plain = job.run_plainly({"/bin/sh", "-c", script});
     Outcome with_agent = job.run({"/bin/sh", "-c", script});
     EXPECT_EQ(with_agent.out, plain.out) << script;

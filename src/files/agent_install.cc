@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <string_view>
 
 #include "abi/ledger.h"
 #include "abi/ledger_reader.h"
 #include "agent/embedded.h"
+#include "agent/environment.h"
 #include "sys/file.h"
 
 namespace stint::files {
@@ -93,27 +95,45 @@ Result<> create_ledger(const std::string& path) {
   return sys::rename(unfinished, path).in("ledger");
 }
 
+namespace {
+
+std::string with_static_tls(const std::string& variable) {
+  std::string_view value = std::string_view(variable).substr(variable.find('=') + 1);
+  if (value == agent::kStaticTls) return "";
+  if (value.contains(agent::kStaticTlsTunable)) return variable;
+  return variable + ":" + agent::kStaticTls;
+}
+
+}  // namespace
+
 std::vector<std::string> build_environment(const std::vector<std::string>& user, const AgentPaths& agent,
                                            const std::string& ledger) {
+  struct List {
+    std::string name;
+    std::string ours;
+    std::function<std::string(const std::string&)> join;  // empty if nothing of the user's is in it
+    bool users = false;
+  };
+  List lists[] = {
+      {"LD_PRELOAD=", agent.preload, [&](const std::string& v) { return with_ours(v, kPreloadName, agent.preload); }},
+      {"LD_AUDIT=", agent.audit, [&](const std::string& v) { return with_ours(v, kAuditName, agent.audit); }},
+      {"GLIBC_TUNABLES=", agent::kStaticTls, with_static_tls},
+  };
   std::vector<std::string> environment;
-  bool users_preload = false, users_audit = false;
   for (const std::string& variable : user) {
-    bool preload = variable.starts_with("LD_PRELOAD=");
-    if (preload || variable.starts_with("LD_AUDIT=")) {
-      std::string made =
-          preload ? with_ours(variable, kPreloadName, agent.preload) : with_ours(variable, kAuditName, agent.audit);
-      if (made.empty()) continue;
-      (preload ? users_preload : users_audit) = true;
-      environment.push_back(made);
-    } else if (!variable.starts_with("STINT_LEDGER=") && !variable.starts_with("STINT_PAD=")) {
-      environment.push_back(variable);
-    }
+    if (variable.starts_with("STINT_LEDGER=") || variable.starts_with("STINT_PAD=")) continue;
+    List* list = std::ranges::find_if(lists, [&](const List& one) { return variable.starts_with(one.name); });
+    std::string joined = list == std::end(lists) ? variable : list->join(variable);
+    if (joined.empty()) continue;
+    if (list != std::end(lists)) list->users = true;
+    environment.push_back(joined);
   }
-  if (!users_preload) environment.push_back("LD_PRELOAD=" + agent.preload);
-  if (!users_audit) environment.push_back("LD_AUDIT=" + agent.audit);
+  size_t taken_out_later = 1;
+  for (const List& list : lists)
+    if (!list.users) environment.push_back(list.name + list.ours), ++taken_out_later;
   environment.push_back("STINT_LEDGER=0:" + ledger);
   // The agent takes its own variables out again, and wants their number to be even (agent/environment.h).
-  if (users_preload == users_audit) environment.push_back("STINT_PAD=");
+  if (taken_out_later % 2 == 1) environment.push_back("STINT_PAD=");
   return environment;
 }
 

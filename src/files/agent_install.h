@@ -30,8 +30,8 @@ Result<AgentPaths> install_agent(const std::string& state_directory);
 // A new, empty ledger (abi/ledger.h) at path, mode 0600. One that is there already is replaced.
 Result<> create_ledger(const std::string& path);
 
-// The environment for the first process of a job: the user's own, with the agent's variables. The user's LD_PRELOAD and
-// LD_AUDIT stay in front of ours; what an outer stint had put there is dropped.
+// The environment for the first process of a job: the user's own, with the agent's variables. The user's LD_PRELOAD,
+// LD_AUDIT and GLIBC_TUNABLES stay in front of ours; what an outer stint had put there is dropped.
 std::vector<std::string> build_environment(const std::vector<std::string>& user, const AgentPaths& agent,
                                            const std::string& ledger);
 

@@ -42,13 +42,25 @@ TEST(AgentInstall, RefusesAPathThatTheLinkerCouldNotTakeInAList) {
 
 TEST(AgentInstall, KeepsTheUsersOwnValuesInFrontAndDropsAnOuterStints) {
   AgentPaths agent{.preload = "/s/$PLATFORM/libstint-preload.so", .audit = "/s/$PLATFORM/libstint-audit.so"};
-  EXPECT_EQ(build_environment({"A=1", "LD_PRELOAD=/x.so:/outer/libstint-preload.so", "STINT_LEDGER=5:/outer", "B=2"},
-                              agent, "/job/ledger"),
+  const std::string tunables = "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096";
+  EXPECT_EQ(build_environment(
+                {"A=1", "LD_PRELOAD=/x.so:/outer/libstint-preload.so", "STINT_LEDGER=5:/outer", "B=2", tunables}, agent,
+                "/job/ledger"),
             (std::vector<std::string>{"A=1", "LD_PRELOAD=/x.so:/s/$PLATFORM/libstint-preload.so", "B=2",
-                                      "LD_AUDIT=/s/$PLATFORM/libstint-audit.so", "STINT_LEDGER=0:/job/ledger"}));
+                                      "LD_AUDIT=/s/$PLATFORM/libstint-audit.so", tunables, "STINT_LEDGER=0:/job/ledger",
+                                      "STINT_PAD="}));
   EXPECT_EQ(build_environment({"LD_PRELOAD=/outer/libstint-preload.so"}, agent, "/l"),
             (std::vector<std::string>{"LD_PRELOAD=/s/$PLATFORM/libstint-preload.so",
-                                      "LD_AUDIT=/s/$PLATFORM/libstint-audit.so", "STINT_LEDGER=0:/l", "STINT_PAD="}));
+                                      "LD_AUDIT=/s/$PLATFORM/libstint-audit.so", tunables, "STINT_LEDGER=0:/l"}));
+}
+
+TEST(AgentInstall, LeavesRoomForStaticThreadLocalStorageAsTheUserWantsIt) {
+  AgentPaths agent{.preload = "/p", .audit = "/a"};
+  const std::string set = "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=900:glibc.malloc.check=0";
+  EXPECT_EQ(build_environment({set}, agent, "/l"),
+            (std::vector<std::string>{set, "LD_PRELOAD=/p", "LD_AUDIT=/a", "STINT_LEDGER=0:/l", "STINT_PAD="}));
+  EXPECT_EQ(build_environment({"GLIBC_TUNABLES=glibc.malloc.check=0"}, agent, "/l")[0],
+            "GLIBC_TUNABLES=glibc.malloc.check=0:glibc.rtld.optional_static_tls=4096");
 }
 
 }  // namespace

@@ -105,6 +105,18 @@ TEST_P(AgentIsInvisible, ToThisProgram) {
   EXPECT_EQ(job.ledger().lost, 0u);
 }
 
+// As jemalloc does, and so redis.
+TEST(AgentPrograms, MayNeedThreadLocalStorageAtAFixedPlace) {
+  AgentJob job;
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{job.program("agent_static_tls")},
+        {"/bin/sh", "-c", job.program("agent_static_tls") + "; env -i " + job.program("agent_static_tls")}}) {
+    Outcome outcome = job.run(command);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "");
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Programs, AgentIsInvisible,
     testing::Values(Case{"python3", {"/usr/bin/python3", "-c", kPython}}, Case{"bash", {"/bin/bash", "-c", kBash}},

@@ -43,14 +43,14 @@ enum class Act {
 struct FileChange {
   Act act = Act::kCut;
   image::FileStateRecord record;
-  struct stat now {};  // not for kRecreate
+  struct stat now{};  // not for kRecreate
 };
 
 // Where a mapped file comes from.
 struct MappedChoice {
   std::string path;
   bool from_checkpoint = false;  // bundled, or without a name: the path is where it is laid out, or empty
-  struct stat stat {};           // what was checked under the path; not when from_checkpoint
+  struct stat stat{};            // what was checked under the path; not when from_checkpoint
 };
 
 struct FilePlan {

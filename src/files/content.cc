@@ -93,6 +93,10 @@ uint64_t stored_size(const image::Source& source, uint64_t space) {
 Result<> write_content(const image::Source& source, uint64_t space, uint64_t size, int fd) {
   TRY(sys::ftruncate(fd, 0));  // All that is not written below is a hole.
   TRY(sys::ftruncate(fd, size));
+  return write_runs(source, space, size, fd);
+}
+
+Result<> write_runs(const image::Source& source, uint64_t space, uint64_t size, int fd) {
   Bytes buffer(image::kPageBufferSize);
   for (const image::Source::Block& block : source.blocks(space)) {
     if (block.all_zero) continue;

@@ -21,6 +21,10 @@ Result<Hash128> save_content(int fd, uint64_t size, uint64_t space, image::Sink&
 // Bytes that write_content() will write.
 uint64_t stored_size(const image::Source& source, uint64_t space);
 
+// Writes what was saved to its places in the file behind `fd`; what was zero then is left as it is. kDamaged when it
+// reaches beyond `size`.
+Result<> write_runs(const image::Source& source, uint64_t space, uint64_t size, int fd);
+
 // Makes the file behind `fd` (open for writing, whatever it held) the saved content of `size` bytes.
 Result<> write_content(const image::Source& source, uint64_t space, uint64_t size, int fd);
 

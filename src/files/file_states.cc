@@ -146,4 +146,11 @@ uint64_t FileStates::changing_file(uint64_t device, uint64_t inode) const {
   return record.written || record.unlinked ? record.id : 0;
 }
 
+std::vector<int> FileStates::descriptors_of(uint64_t inode) const {
+  std::vector<int> found;
+  for (const auto& [device_and_inode, index] : by_inode_)
+    if (device_and_inode.second == inode) found.push_back(entries_[index].fd.get());
+  return found;
+}
+
 }  // namespace stint::files

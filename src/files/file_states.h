@@ -56,11 +56,14 @@ class FileStates final : public fd::FileRegistry {
   // change.
   uint64_t changing_file(uint64_t device, uint64_t inode) const;
 
+  // Our descriptors of the noted files whose inodes have this number, on whichever device.
+  std::vector<int> descriptors_of(uint64_t inode) const;
+
  private:
   struct Entry {
     image::FileStateRecord record;
     sys::UniqueFd fd;
-    struct stat stat {};
+    struct stat stat{};
     bool settled = false;
   };
   Entry* find(const struct stat& stat);

@@ -9,7 +9,7 @@ namespace stint::files {
 namespace {
 
 struct stat some_stat(uint64_t inode) {
-  struct stat stat {};
+  struct stat stat{};
   stat.st_dev = 8;
   stat.st_ino = inode;
   stat.st_size = 100;

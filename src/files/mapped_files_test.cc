@@ -126,6 +126,18 @@ TEST_F(MappedFilesTest, ADifferingFileIsRefusedByName) {
   EXPECT_THAT(check().error().text(), HasSubstr("No such file"));
 }
 
+TEST_F(MappedFilesTest, AFileThatTheJobChangesAsSoonAsItGoesOnIsKnownAsItWasInTheStop) {
+  MappedFiles files(cache_, states_, false);
+  sys::Mapping mapping = map(library_, PROT_READ, MAP_PRIVATE);
+  uint64_t id = note(files, mapping);
+  ASSERT_TRUE(files.settle(stream_).has_value());
+  write_file(library_, "changed");
+  Result<> saved = files.save(stream_);
+  ASSERT_TRUE(saved.has_value()) << saved.error().text();
+  write_file(library_, library_text());
+  EXPECT_EQ(reopened(id), library_text());
+}
+
 TEST_F(MappedFilesTest, AnotherProgramUnderTheNameIsToldByItsBuildId) {
   MappedFiles files(cache_, states_, false);
   write_file(library_, content("/bin/true"));

@@ -13,8 +13,15 @@ namespace stint::files {
 namespace {
 
 // What F_GETFL shows and open(2) takes without doing something to the file.
-constexpr int kOpenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOATIME | O_PATH | O_ASYNC |
-                           O_NOFOLLOW;
+constexpr int kOpenFlags =
+    O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_NOATIME | O_PATH | O_ASYNC | O_NOFOLLOW;
+
+// O_TMPFILE: the kernel shows "#" and the inode's number. linkat(2) may still give it a name, as it may not to a file
+// that was unlinked.
+bool never_had_a_name(std::string_view path) {
+  std::string_view name = path.substr(path.rfind('/') + 1);
+  return name.size() > 1 && name[0] == '#' && name.find_first_not_of("0123456789", 1) == name.npos;
+}
 
 }  // namespace
 
@@ -61,7 +68,7 @@ Result<sys::UniqueFd> OpenFiles::open_mapped_file(uint64_t mapped_file, bool wri
     std::string path = TRY(nameless(record.content_space, {.path = record.path,
                                                            .size = record.size,
                                                            .space = record.content_space,
-                                                           .mode = 0600,
+                                                           .mode = 0700,  // The kernel wants /proc/PID/exe executable.
                                                            .mtime_ns = record.mtime_ns})
                                .in(record.path));
     return open_as_owner(path, flags).in(record.path);
@@ -79,6 +86,10 @@ Result<sys::UniqueFd> OpenFiles::open_mapped_file(uint64_t mapped_file, bool wri
 }
 
 Result<sys::UniqueFd> OpenFiles::create_nameless(const std::string& path) {
+  if (never_had_a_name(path)) {
+    Result<sys::UniqueFd> linkable = sys::open_nameless(path.substr(0, path.rfind('/') + 1), O_RDWR, 0600);
+    if (linkable.has_value()) return linkable;
+  }
   Result<sys::UniqueFd> named = sys::open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
   if (named.has_value()) {
     TRY(sys::unlink(path));

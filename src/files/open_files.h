@@ -1,9 +1,10 @@
 // Opens the job's files for the restored process, inside it: a description belongs to the credentials and the mount
 // namespace of its maker. check_files() and put_back() come before.
 //
-// A file without a name is made again with its saved content: created under its old path and unlinked at once, so that
-// /proc/self/fd shows what it showed; without a name at all where the path is taken by now; in the state directory
-// where its directory is gone. All descriptions and mappings of it share one inode, as they did.
+// A file without a name is made again with its saved content: by O_TMPFILE where it never had one, else created under
+// its old path and unlinked at once, so that /proc/self/fd shows what it showed; without a name at all where the path
+// is taken by now; in the state directory where its directory is gone. All descriptions and mappings of it share one
+// inode, as they did.
 #pragma once
 
 #include <map>

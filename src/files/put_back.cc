@@ -25,6 +25,8 @@ Result<std::string> make_kept_directory(const std::string& kept_directory) {
   }
 }
 
+}  // namespace
+
 // One file on its way back: prepare() and act() of all come first, then settle() of all, or undo() of all.
 class Step {
  public:
@@ -42,8 +44,8 @@ class Step {
   Result<> act();
   // Takes back what act() did, or a part of it, and what prepare() made.
   Result<> undo();
-  // Makes it final; says what was done.
-  Result<std::string> settle();
+  // Makes it final, and cannot fail any more; says what was done.
+  std::string settle();
 
  private:
   bool in_place() const { return change_.act == Act::kCut || change_.act == Act::kPutBack; }
@@ -149,48 +151,61 @@ Result<> Step::undo() {
   return {};
 }
 
-Result<std::string> Step::settle() {
-  if (made_beside_) TRY(sys::unlink(beside_));
+std::string Step::settle() {
+  std::string beside;
+  if (made_beside_ && !sys::unlink(beside_).has_value()) beside = fmt::format(" and in {}", beside_);
   switch (change_.act) {
     case Act::kCut:
       return fmt::format("{}: cut {} bytes that the job wrote after the checkpoint, kept in {}", record_.path,
                          size_now() - record_.size, kept_);
     case Act::kPutBack:
     case Act::kReplace:
-      return fmt::format("{}: put back; what was there is kept in {}", record_.path, kept_);
+      return fmt::format("{}: put back; what was there is kept in {}{}", record_.path, kept_, beside);
     case Act::kRecreate:
       break;
   }
   return fmt::format("{}: was gone, made anew", record_.path);
 }
 
-Result<> run(std::vector<std::unique_ptr<Step>>& steps) {
-  for (std::unique_ptr<Step>& step : steps) TRY(step->prepare());
-  for (std::unique_ptr<Step>& step : steps) TRY(step->act());
+PutBackFiles::PutBackFiles() = default;
+PutBackFiles::PutBackFiles(PutBackFiles&&) noexcept = default;
+PutBackFiles::~PutBackFiles() = default;
+
+Result<> PutBackFiles::run() {
+  for (std::unique_ptr<Step>& step : steps_) TRY(step->prepare());
+  for (std::unique_ptr<Step>& step : steps_) TRY(step->act());
   return {};
 }
 
-}  // namespace
-
-Result<std::vector<std::string>> put_back(const FilePlan& plan, const image::Source& source,
-                                          const CheckOptions& options) {
-  if (plan.changes.empty()) return std::vector<std::string>();
-  std::string kept = TRY(make_kept_directory(options.kept_directory));
-  std::vector<std::unique_ptr<Step>> steps;
-  for (const FileChange& change : plan.changes) steps.push_back(std::make_unique<Step>(change, source, kept));
-  Result<> ran = run(steps);
-  if (!ran.has_value()) {
-    Error why = std::move(ran).error();
-    for (std::vector<std::unique_ptr<Step>>::reverse_iterator step = steps.rbegin(); step != steps.rend(); ++step) {
-      Result<> undone = (*step)->undo();
-      if (!undone.has_value()) return failed(fmt::format("{}; and: {}", why.text(), undone.error().text()));
-    }
-    TRY(sys::remove_tree(kept));
-    return why;
-  }
+std::vector<std::string> PutBackFiles::settle() {
   std::vector<std::string> done;
-  for (std::unique_ptr<Step>& step : steps) done.push_back(TRY(step->settle()));
+  for (std::unique_ptr<Step>& step : std::exchange(steps_, {})) done.push_back(step->settle());
   return done;
+}
+
+Result<> PutBackFiles::undo() {
+  std::vector<std::unique_ptr<Step>> steps = std::exchange(steps_, {});
+  std::string left;
+  for (std::vector<std::unique_ptr<Step>>::reverse_iterator step = steps.rbegin(); step != steps.rend(); ++step) {
+    Result<> undone = (*step)->undo();
+    if (!undone.has_value()) left += (left.empty() ? "" : "; ") + undone.error().text();
+  }
+  if (!left.empty()) return failed(left);
+  if (!kept_.empty()) TRY(sys::remove_tree(kept_));
+  return {};
+}
+
+Result<PutBackFiles> put_back(const FilePlan& plan, const image::Source& source, const CheckOptions& options) {
+  PutBackFiles files;
+  if (plan.changes.empty()) return files;
+  files.kept_ = TRY(make_kept_directory(options.kept_directory));
+  for (const FileChange& change : plan.changes)
+    files.steps_.push_back(std::make_unique<Step>(change, source, files.kept_));
+  Result<> ran = files.run();
+  if (ran.has_value()) return files;
+  Result<> undone = files.undo();
+  if (!undone.has_value()) return failed(fmt::format("{}; and: {}", ran.error().text(), undone.error().text()));
+  return std::move(ran).error();
 }
 
 }  // namespace stint::files

@@ -40,11 +40,11 @@ class PutBack : public testing::TestWithParam<const char*> {
   std::string restart() {
     Result<FilePlan> plan = check();
     if (!plan.has_value()) return plan.error().text();
-    Result<std::vector<std::string>> done = put_back(*plan, stream_, options_);
+    Result<PutBackFiles> done = put_back(*plan, stream_, options_);
     if (!done.has_value()) return done.error().text();
     std::string text;
     for (const std::string& line : plan->remarks) text += line + "\n";
-    for (const std::string& line : *done) text += line + "\n";
+    for (const std::string& line : done->settle()) text += line + "\n";
     return text;
   }
   Result<OpenFiles> open() { return OpenFiles::make(stream_, std::move(*check()), options_); }
@@ -173,6 +173,37 @@ TEST_P(PutBack, OverwrittenTruncatedReplacedAndRemovedFilesComeBackTogether) {
   EXPECT_EQ(restart(), "");
 }
 
+TEST_P(PutBack, UndoneEveryFileIsWhatItWasBefore) {
+  std::vector<std::string> names = {"grown", "overwritten", "replaced", "removed"};
+  for (const std::string& name : names) {
+    write_file(directory_ / name, name);
+    hold(directory_ / name, O_RDWR);
+  }
+  checkpoint();
+  append(directory_ / "grown", " on");
+  write_file(directory_ / "overwritten", "something else altogether");
+  write_file(directory_ / "new", "a new file");
+  ASSERT_EQ(::rename((directory_ / "new").c_str(), (directory_ / "replaced").c_str()), 0);
+  ASSERT_EQ(::unlink((directory_ / "removed").c_str()), 0);
+  struct stat overwritten = stat_of(directory_ / "overwritten"), replaced = stat_of(directory_ / "replaced");
+  Result<FilePlan> plan = check();
+  ASSERT_TRUE(plan.has_value());
+  Result<PutBackFiles> done = put_back(*plan, stream_, options_);
+  ASSERT_TRUE(done.has_value()) << done.error().text();
+  EXPECT_EQ(content(directory_ / "grown"), "grown");
+  EXPECT_EQ(content(directory_ / "removed"), "removed");
+  Result<> undone = done->undo();
+  ASSERT_TRUE(undone.has_value()) << undone.error().text();
+  EXPECT_EQ(content(directory_ / "grown"), "grown on");
+  EXPECT_EQ(content(directory_ / "overwritten"), "something else altogether");
+  EXPECT_EQ(sys::mtime_ns(stat_of(directory_ / "overwritten")), sys::mtime_ns(overwritten));
+  EXPECT_EQ(content(directory_ / "replaced"), "a new file");
+  EXPECT_EQ(stat_of(directory_ / "replaced").st_ino, replaced.st_ino);
+  EXPECT_FALSE(exists(directory_ / "removed"));
+  EXPECT_EQ(sys::list_directory(directory_.path())->size(), names.size());  // kept/ and all but what was removed
+  EXPECT_TRUE(sys::list_directory(directory_ / "kept")->empty());
+}
+
 TEST_P(PutBack, AHardLinkStaysOne) {
   write_file(log_, "both names");
   ASSERT_EQ(::link(log_.c_str(), (directory_ / "other").c_str()), 0);
@@ -237,7 +268,7 @@ TEST_P(PutBack, AStepThatFailsUndoesTheOnesBefore) {
   Result<FilePlan> plan = check();
   ASSERT_TRUE(plan.has_value());
   write_file(directory_ / "second", "somebody was quicker");
-  Result<std::vector<std::string>> done = put_back(*plan, stream_, options_);
+  Result<PutBackFiles> done = put_back(*plan, stream_, options_);
   ASSERT_FALSE(done.has_value());
   EXPECT_EQ(content(log_), "beforeafter");
   EXPECT_EQ(content(directory_ / "second"), "somebody was quicker");

@@ -45,7 +45,7 @@ inline std::string content(const std::string& path) {
 }
 
 inline struct stat stat_of(const std::string& path) {
-  struct stat found {};
+  struct stat found{};
   ::lstat(path.c_str(), &found);
   return found;
 }

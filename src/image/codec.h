@@ -2,10 +2,10 @@
 //
 //   template <class A> void fields(A& a) { a("capacity", capacity); a("queued", queued); }
 //
-// which the Encoder, the Decoder and the printer of `show --json` (json.h) share, so that they cannot drift apart. Bytes are
-// little-endian, without padding, in the order of the fields: integers in their own width, bool and enums as declared,
-// strings and vectors as a u64 count and the elements. The Decoder trusts no count: it never allocates more than the
-// bytes that are there could fill. Grammar: doc/image-format.md.
+// which the Encoder, the Decoder and the printer of `show --json` (json.h) share, so that they cannot drift apart.
+// Bytes are little-endian, without padding, in the order of the fields: integers in their own width, bool and enums as
+// declared, strings and vectors as a u64 count and the elements. The Decoder trusts no count: it never allocates more
+// than the bytes that are there could fill. Grammar: doc/image-format.md.
 #pragma once
 
 #include <array>
@@ -103,7 +103,7 @@ class Decoder {
       bad_ = true;
       return false;
     }
-    std::memcpy(to, rest_.data(), size);
+    if (size != 0) std::memcpy(to, rest_.data(), size);
     rest_ = rest_.subspan(size);
     return true;
   }

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "image/fd_records.h"
-#include "image/json.h"
 #include "image/file_records.h"
+#include "image/json.h"
 #include "image/memory_records.h"
 #include "image/record.h"
 #include "image/task_records.h"

@@ -8,11 +8,11 @@ namespace stint::image {
 
 // What every open file description has.
 struct Description {
-  uint64_t id = 0;      // unique in the checkpoint
-  uint32_t flags = 0;   // F_GETFL
-  int32_t owner = 0;    // F_GETOWN_EX, as the job numbers processes; 0 for none
+  uint64_t id = 0;     // unique in the checkpoint
+  uint32_t flags = 0;  // F_GETFL
+  int32_t owner = 0;   // F_GETOWN_EX, as the job numbers processes; 0 for none
   int32_t owner_type = 0;
-  int32_t signal = 0;   // F_GETSIG
+  int32_t signal = 0;  // F_GETSIG
   static constexpr size_t kEncodedSize = 24;
   template <class A>
   void fields(A& a) {
@@ -20,9 +20,10 @@ struct Description {
   }
 };
 
-// A lock on a file. flock(2) and open-file-description locks belong to the description, POSIX locks to the process.
+// A lock on a file, or a lease of it. Leases, flock(2) and open-file-description locks belong to the description, POSIX
+// locks to the process.
 struct FileLock {
-  enum class Kind : uint8_t { kPosix = 0, kFlock = 1, kOfd = 2 } kind = Kind::kPosix;
+  enum class Kind : uint8_t { kPosix = 0, kFlock = 1, kOfd = 2, kLease = 3 } kind = Kind::kPosix;
   bool exclusive = false;
   uint64_t start = 0, length = 0;  // length 0: to the end, however far the file grows
   template <class A>
@@ -47,8 +48,8 @@ struct DescriptorRecord {
 struct RegularFileRecord {
   static constexpr const char* kName = "regular file record";
   Description description;
-  std::string path;      // absolute
-  std::string asked_for; // as the program named it, from the ledger; empty when unknown
+  std::string path;       // absolute
+  std::string asked_for;  // as the program named it, from the ledger; empty when unknown
   uint64_t position = 0;
   uint64_t file_state = 0;  // id of its FileStateRecord
   template <class A>
@@ -99,9 +100,44 @@ struct TerminalRecord {
   static constexpr const char* kName = "terminal record";
   Description description;
   std::string path;
+  int32_t pty = -1;  // opened as /dev/tty, it is the pty of this number, whose master is in the job; -1: the job's own
   template <class A>
   void fields(A& a) {
-    a("description", description), a("path", path);
+    a("description", description), a("path", path), a("pty", pty);
+  }
+};
+
+// Input that waits in a pseudoterminal: a line, or all raw bytes.
+struct PtyInput {
+  Bytes text;
+  bool ended_by_eof = false;
+  template <class A>
+  void fields(A& a) {
+    a("text", text), a("ended_by_eof", ended_by_eof);
+  }
+};
+
+// Either end of a pseudoterminal whose master is in the job. What both ends share is in the record of the master.
+struct PtyRecord {
+  static constexpr const char* kName = "pseudoterminal record";
+  Description description;
+  int32_t number = 0;      // N of /dev/pts/N
+  std::string path;        // of the master: ptmx, by the name it was opened by
+  bool exclusive = false;  // TIOCEXCL, which each end has for itself
+  Bytes modes;             // struct termios2
+  uint16_t rows = 0, columns = 0, width = 0, height = 0;
+  bool packets = false, locked = false;  // TIOCPKT, TIOCSPTLCK
+  bool hung_up = false;                  // the slave was open once and is closed: reading gives EIO
+  bool stopped = false;                  // output is, by TCOOFF or the STOP character
+  Bytes output;                          // waits at the master
+  std::vector<PtyInput> input;           // waits at the slave: lines, or all bytes in one piece
+  Bytes typed;                           // a line that has no end yet
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("number", number), a("path", path), a("exclusive", exclusive), a("modes", modes);
+    a("rows", rows), a("columns", columns), a("width", width), a("height", height), a("packets", packets);
+    a("locked", locked), a("hung_up", hung_up), a("stopped", stopped), a("output", output), a("input", input);
+    a("typed", typed);
   }
 };
 
@@ -109,16 +145,17 @@ struct TerminalRecord {
 struct PipeRecord {
   static constexpr const char* kName = "pipe record";
   Description description;
-  uint64_t pipe = 0;  // inode number: both ends have the same
-  std::string path;   // of a FIFO; empty for a pipe
+  uint64_t pipe = 0;      // inode number: both ends have the same
+  std::string path;       // of a FIFO; empty for a pipe
   uint32_t capacity = 0;  // bytes
   Bytes queued;
   std::vector<uint32_t> packets;  // sizes, in packet mode
   bool carries_content = false;
+  bool waits_for_writer = false;  // a FIFO open for reading, which nobody has opened for writing since
   template <class A>
   void fields(A& a) {
     a("description", description), a("pipe", pipe), a("path", path), a("capacity", capacity), a("queued", queued);
-    a("packets", packets), a("carries_content", carries_content);
+    a("packets", packets), a("carries_content", carries_content), a("waits_for_writer", waits_for_writer);
   }
 };
 
@@ -135,28 +172,87 @@ struct StandardStreamRecord {
   }
 };
 
-// One end of a socketpair(2) within the job.
+// An option of a socket that is not what a fresh socket has: setsockopt(SOL_SOCKET, name, value).
+struct SocketOption {
+  int32_t name = 0;
+  Bytes value;
+  template <class A>
+  void fields(A& a) {
+    a("name", name), a("value", value);
+  }
+};
+
+// Who was at the other end of a unix socket when it was connected, or sent a message: as the job numbers processes.
+struct Credentials {
+  int32_t pid = 0;
+  uint32_t uid = 0, gid = 0;
+  bool operator==(const Credentials&) const = default;
+  template <class A>
+  void fields(A& a) {
+    a("pid", pid), a("uid", uid), a("gid", gid);
+  }
+};
+
+// The file through which others reach a bound unix socket.
+struct SocketFile {
+  std::string directory;  // in which a relative name was meant; empty for an absolute one
+  std::string path;       // absolute: where it is now
+  uint32_t mode = 0;      // permissions
+  uint32_t uid = 0, gid = 0;
+  template <class A>
+  void fields(A& a) {
+    a("directory", directory), a("path", path), a("mode", mode), a("uid", uid), a("gid", gid);
+  }
+};
+
+// What waits in a unix socket: a message, or of a stream a piece.
+struct QueuedMessage {
+  Bytes bytes;
+  std::string sender;                  // the name of the socket that it came from
+  std::vector<uint64_t> descriptions;  // SCM_RIGHTS
+  std::optional<Credentials> credentials;
+  template <class A>
+  void fields(A& a) {
+    a("bytes", bytes), a("sender", sender), a("descriptions", descriptions), a("credentials", credentials);
+  }
+};
+
+enum class UnixSocketState : uint8_t {
+  kAlone = 0,      // never connected, or not any more
+  kConnected = 1,  // `peer` is in the checkpoint. Of datagram sockets, the peer may be connected to another or to none
+  kPeerGone = 2,   // ... and is closed
+  kOutside = 3,    // a datagram socket that sends to one outside of the job, by its name
+  kListens = 4,
+  kWaits = 5,  // connected to a listener that has not accepted it yet; see its `waiting`
+};
+
+// A unix socket. A name is what follows the family in a sockaddr_un: a path with its NUL, or a NUL and an abstract one.
 struct UnixSocketRecord {
   static constexpr const char* kName = "unix socket record";
   Description description;
-  uint64_t socket = 0, peer = 0;  // inode numbers
-  int32_t type = 0;               // SOCK_*
-  int32_t send_buffer = 0, receive_buffer = 0;
-  bool pass_credentials = false;
+  uint64_t socket = 0;  // inode number
+  int32_t type = 0;     // SOCK_*
+  UnixSocketState state = UnixSocketState::kAlone;
+  uint64_t peer = 0;  // inode number
+  std::string name, peer_name;
+  std::optional<SocketFile> file;          // only of a name by which the socket can still be reached
+  std::string peer_path;                   // kOutside: absolute, where the peer's name is a path
+  std::optional<Credentials> credentials;  // SO_PEERCRED
+  std::optional<Credentials> holder;       // kWaits: a process that has it, who connects
   bool read_shut = false, write_shut = false;
-  int64_t receive_timeout_us = 0, send_timeout_us = 0;
-  std::vector<Bytes> queued;  // what this end would receive: one for each message, or one piece for a stream
-  bool connected = true;      // false: made by socket(2) and never connected; there is no peer
-  bool peer_gone = false;     // the other end is closed (peer is 0)
-  bool reset = false;         // ... with unread data in it: the next call gives ECONNRESET
-  int32_t peek_offset = -1;   // SO_PEEK_OFF
+  bool reset = false;    // the peer is gone with unread data in it: the next call gives ECONNRESET
+  uint32_t backlog = 0;  // of a listener
+  std::vector<uint64_t> waiting;
+  int32_t send_buffer = 0, receive_buffer = 0;
+  std::vector<SocketOption> options;
+  std::vector<QueuedMessage> queued;  // what it would receive
   template <class A>
   void fields(A& a) {
-    a("description", description), a("socket", socket), a("peer", peer), a("type", type);
-    a("send_buffer", send_buffer), a("receive_buffer", receive_buffer), a("pass_credentials", pass_credentials);
-    a("read_shut", read_shut), a("write_shut", write_shut), a("receive_timeout_us", receive_timeout_us);
-    a("send_timeout_us", send_timeout_us), a("queued", queued), a("connected", connected), a("peer_gone", peer_gone);
-    a("reset", reset), a("peek_offset", peek_offset);
+    a("description", description), a("socket", socket), a("type", type), a("state", state), a("peer", peer);
+    a("name", name), a("peer_name", peer_name), a("file", file), a("peer_path", peer_path);
+    a("credentials", credentials), a("holder", holder), a("read_shut", read_shut), a("write_shut", write_shut);
+    a("reset", reset), a("backlog", backlog), a("waiting", waiting), a("send_buffer", send_buffer);
+    a("receive_buffer", receive_buffer), a("options", options), a("queued", queued);
   }
 };
 
@@ -175,8 +271,8 @@ struct TimerfdRecord {
   static constexpr const char* kName = "timerfd record";
   Description description;
   int32_t clock = 0;
-  uint64_t ticks = 0;           // expirations not read yet
-  uint32_t settime_flags = 0;   // TFD_TIMER_*
+  uint64_t ticks = 0;                     // expirations not read yet
+  uint32_t settime_flags = 0;             // TFD_TIMER_*
   int64_t value_ns = 0, interval_ns = 0;  // time left; 0: disarmed
   int64_t deadline_ns = 0;                // when it goes off next, on its clock as the job reads it
   template <class A>
@@ -197,8 +293,8 @@ struct SignalfdRecord {
 };
 
 struct EpollWatch {
-  int32_t fd = 0;             // the number at the time of adding
-  uint64_t description = 0;   // what it watches
+  int32_t fd = 0;            // the number at the time of adding
+  uint64_t description = 0;  // what it watches
   uint32_t events = 0;
   uint64_t data = 0;
   template <class A>
@@ -214,6 +310,62 @@ struct EpollRecord {
   template <class A>
   void fields(A& a) {
     a("description", description), a("watches", watches);
+  }
+};
+
+struct InotifyWatch {
+  int32_t watch = 0;  // its number ("wd")
+  uint32_t mask = 0;
+  std::string path;          // as the job sees it
+  uint64_t description = 0;  // of the job, that has the watched inode open; 0 for none
+  bool directory = false;
+  template <class A>
+  void fields(A& a) {
+    a("watch", watch), a("mask", mask), a("path", path), a("description", description), a("directory", directory);
+  }
+};
+
+struct InotifyRecord {
+  static constexpr const char* kName = "inotify record";
+  Description description;
+  int32_t last_watch = 0;             // the number that was given last: the next is one higher
+  std::vector<InotifyWatch> watches;  // by number
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("last_watch", last_watch), a("watches", watches);
+  }
+};
+
+struct PidfdRecord {
+  static constexpr const char* kName = "pidfd record";
+  Description description;
+  int32_t pid = 0;      // as the job numbers it; 0: it has ended and was waited for
+  bool thread = false;  // PIDFD_THREAD
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("pid", pid), a("thread", thread);
+  }
+};
+
+// O_PATH of what is neither a regular file nor a directory: a symbolic link, a device, a FIFO or socket by its name.
+struct PathOnlyRecord {
+  static constexpr const char* kName = "path record";
+  Description description;
+  std::string path;
+  uint32_t type = 0;  // S_IFMT
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("path", path), a("type", type);
+  }
+};
+
+struct MqueueRecord {
+  static constexpr const char* kName = "message queue descriptor record";
+  Description description;
+  std::string name;  // of a PosixQueueRecord
+  template <class A>
+  void fields(A& a) {
+    a("description", description), a("name", name);
   }
 };
 

@@ -19,8 +19,10 @@ class JsonPrinter {
  private:
   template <Scalar T>
   static nlohmann::ordered_json of(const T& value) {
-    if constexpr (std::is_enum_v<T>) return static_cast<std::underlying_type_t<T>>(value);
-    else return value;
+    if constexpr (std::is_enum_v<T>)
+      return static_cast<std::underlying_type_t<T>>(value);
+    else
+      return value;
   }
   static nlohmann::ordered_json of(const std::string& value) {
     // Paths and arguments may hold bytes that are no UTF-8; JSON cannot.

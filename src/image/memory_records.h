@@ -2,6 +2,7 @@
 #pragma once
 
 #include "image/codec.h"
+#include "image/memory_policy.h"
 
 namespace stint::image {
 
@@ -15,13 +16,13 @@ struct MappedFileRecord {
   int64_t mtime_ns = 0;
   std::string build_id;  // hex; empty for none
   Hash128 content;
-  bool must_match = true;   // false: mapped shared and writable, so that its content is a FileStateRecord's affair
-  bool unlinked = false;    // has no name any more: its content is under `content_space`
+  bool must_match = true;      // false: mapped shared and writable, so that its content is a FileStateRecord's affair
+  bool unlinked = false;       // has no name any more: its content is under `content_space`
   uint64_t content_space = 0;  // 0, or the space of its pages in the checkpoint (bundled, or unlinked)
   int64_t ctime_ns = 0;
-  bool times_tell = false;  // a change after the checkpoint shows in the times: it had been left alone before
-  bool device_node = false; // a character device: nothing of its content is kept
-  uint64_t file_state = 0;  // 0, or the id of its FileStateRecord, which then says all of its content
+  bool times_tell = false;   // a change after the checkpoint shows in the times: it had been left alone before
+  bool device_node = false;  // a character device: nothing of its content is kept
+  uint64_t file_state = 0;   // 0, or the id of its FileStateRecord, which then says all of its content
 
   template <class A>
   void fields(A& a) {
@@ -33,36 +34,40 @@ struct MappedFileRecord {
 };
 
 enum class Backing : uint8_t {
-  kAnonymous = 0,    // private
-  kFile = 1,         // object: a MappedFileRecord; shared or private
-  kSharedMemory = 2, // object: a SharedMemoryRecord
-  kVdso = 3,         // the kernel's: vdso, vvar, vvar_vclock
-  kAgentLedger = 5,  // jobs/NAME/ledger: its content is under kLedgerSpace
-  kDevice = 4,       // object: a MappedFileRecord of a character device that may be mapped again (/dev/zero private)
+  kAnonymous = 0,     // private
+  kFile = 1,          // object: a MappedFileRecord; shared or private
+  kSharedMemory = 2,  // object: a SharedMemoryRecord
+  kVdso = 3,          // the kernel's: vdso, vvar, vvar_vclock
+  kAgentLedger = 5,   // jobs/NAME/ledger: its content is under kLedgerSpace
+  kDevice = 4,        // object: a MappedFileRecord of a character device that may be mapped again (/dev/zero private)
 };
 
 struct VmaRecord {
   static constexpr const char* kName = "mapping record";
   int32_t pid = 0;
   uint64_t start = 0, end = 0;
-  uint32_t prot = 0;   // PROT_*
+  uint32_t prot = 0;  // PROT_*
   bool shared = false;
   Backing backing = Backing::kAnonymous;
   uint64_t object = 0;
-  uint64_t offset = 0;  // in the object
-  bool file_writable = false;  // the mapping's file was open for writing (VmFlags mw on a shared mapping)
-  std::string name;     // [heap], a path, [anon:...]: as maps shows it
-  std::string advice;   // VmFlags that were asked for: "dc dd hg lo gd nr ..."
+  uint64_t offset = 0;           // in the object
+  bool file_writable = false;    // the mapping's file was open for writing (VmFlags mw on a shared mapping)
+  std::string name;              // [heap], a path, [anon:...]: as maps shows it
+  std::string advice;            // VmFlags that were asked for: "dc dd hg lo gd nr ..."
+  MemoryPolicy policy;           // mbind(2)
   std::vector<uint64_t> guards;  // start, end pairs of MADV_GUARD_INSTALL regions
-  std::string segment;  // what ELF says of it: text, rodata, relro, data, bss; empty for none
-  uint64_t changed = 0;  // bytes that differ from what the kernel would give again
-  uint64_t saved = 0;    // bytes handed to the sink
+  std::string segment;           // what ELF says of it: text, rodata, relro, data, bss; empty for none
+  uint64_t changed = 0;          // bytes that differ from what the kernel would give again
+  uint64_t saved = 0;            // bytes handed to the sink
+  // Start, end pairs of pages that are the parent\'s at the same address (ProcessRecord::memory_from), and not saved.
+  std::vector<uint64_t> inherited;
 
   template <class A>
   void fields(A& a) {
     a("pid", pid), a("start", start), a("end", end), a("prot", prot), a("shared", shared), a("backing", backing);
     a("object", object), a("offset", offset), a("file_writable", file_writable), a("name", name);
     a("advice", advice), a("guards", guards), a("segment", segment), a("changed", changed), a("saved", saved);
+    a("inherited", inherited), a("policy", policy);
   }
 };
 
@@ -70,11 +75,11 @@ struct VmaRecord {
 // under space = kObjectSpace | id.
 struct SharedMemoryRecord {
   static constexpr const char* kName = "shared memory record";
-  uint64_t id = 0;       // the inode number it had: no two in one job are equal
-  std::string name;      // a memfd's name; empty for anonymous memory
+  uint64_t id = 0;   // the inode number it had: no two in one job are equal
+  std::string name;  // a memfd's name; empty for anonymous memory
   bool memfd = false;
   uint64_t size = 0;
-  uint32_t seals = 0;    // F_GET_SEALS of a memfd
+  uint32_t seals = 0;        // F_GET_SEALS of a memfd
   uint32_t memfd_flags = 0;  // MFD_HUGETLB ...
   template <class A>
   void fields(A& a) {

@@ -38,6 +38,12 @@ Result<> MemoryStream::put_pages(std::vector<PageRun> runs, std::unique_ptr<Page
   return {};
 }
 
+Result<> MemoryStream::settle(uint64_t space, std::vector<Range> pages, std::vector<Range> unchanged) {
+  CHECK(unchanged.empty());
+  settled_[space] = std::move(pages);
+  return {};
+}
+
 Result<> MemoryStream::commit() {
   committed_ = true;
   return {};

@@ -23,7 +23,12 @@ enum class RecordType : uint32_t {
   kDescriptor = 7,    // a number in a table, and the description that it refers to
   kFileState = 8,     // a regular file that the job writes, as it was
   kAgent = 9,         // the agent's ledger
-  kPageIndex = 10,    // where the blocks of page data lie: image/page_index.h. The last one before the end
+  kZombie = 11,       // a process that has ended and was not waited for
+  kSysvSegment = 12,  // System V shared memory: its pages lie under its id (image/ipc_records.h)
+  kSysvMessageQueue = 13,
+  kSysvSemaphoreSet = 14,
+  kPosixQueue = 15,  // a POSIX message queue, whether or not anybody has it open
+  kPageIndex = 10,   // where the blocks of page data lie: image/page_index.h. The last one before the end
 
   // One number for each kind of open file description: fd/kinds.cc.
   kRegularFile = 32,
@@ -42,6 +47,13 @@ enum class RecordType : uint32_t {
   kInotify = 45,
   kStandardStream = 46,  // a pipe, socket or terminal whose other end is outside: taken from the new supervisor
   kKernelFile = 47,      // of /proc, /sys, cgroups: opened again by its path
+  kMqueue = 54,
+  kPathOnly = 55,  // O_PATH of neither a file nor a directory
+  kPtyMaster = 51,
+  kPtySlave = 52,
+  kTcp = 48,
+  kUdp = 49,
+  kNetlink = 50,
 };
 
 // One record as it is in a stream.
@@ -53,7 +65,8 @@ struct Record {
 };
 
 // A run of page data. `space` says whose: the job pid of the process for private memory, or an object id (its top bit
-// set, see kObjectSpace) for a shared memory object or a saved file; `offset` is the address, or the offset in the object.
+// set, see kObjectSpace) for a shared memory object or a saved file; `offset` is the address, or the offset in the
+// object.
 inline constexpr uint64_t kObjectSpace = uint64_t{1} << 63;
 inline constexpr uint64_t kLedgerSpace = kObjectSpace | uint64_t{1} << 60;  // what the agent's ledger held
 struct PageRun {
@@ -89,12 +102,37 @@ class Sink {
   virtual Result<std::unique_ptr<PageBuffer>> page_buffer() = 0;
 
   // Takes a block: the bytes of `runs`, one after another, from the start of the buffer. All runs are of one space, in
-  // ascending order. Returns at once: hashing, compressing and writing happen on the sink's own threads; a failure there
-  // is returned by a later call.
+  // ascending order. Returns at once: hashing, compressing and writing happen on the sink's own threads; a failure
+  // there is returned by a later call.
   virtual Result<> put_pages(std::vector<PageRun> runs, std::unique_ptr<PageBuffer> buffer) = 0;
+
+  // All of a space that is to be kept: ranges by address. What was put of it and lies outside is dropped; of what was
+  // put more than once, the last counts. `unchanged`, a part of it, is what it was in base(), and need not have been
+  // put. A page that is to be kept and was never put makes commit() fail. To be called once for a space, after all of
+  // it was put; a space for which it is not called keeps all.
+  virtual Result<> settle(uint64_t space, std::vector<Range> pages, std::vector<Range> unchanged) = 0;
+
+  // While held, a sink leaves the processors to whoever copies, as long as it has buffers to give: for moments in which
+  // a program waits. Ends with commit() at the latest.
+  virtual void hold(bool /*held*/) {}
+
+  // The number of the checkpoint on which this one leans; 0 for none.
+  virtual uint64_t base() const { return 0; }
 
   // Everything is durable and visible under its name after this, or nothing is.
   virtual Result<> commit() = 0;
+};
+
+// Holds a sink for as long as it is there.
+class Quiet {
+ public:
+  explicit Quiet(Sink& sink) : sink_(sink) { sink_.hold(true); }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+  ~Quiet() { sink_.hold(false); }
+
+ private:
+  Sink& sink_;
 };
 
 inline constexpr size_t kPageBufferSize = 1 << 20;
@@ -113,8 +151,8 @@ class Source {
   // All records, in order. Their checksums were verified.
   virtual const std::vector<Record>& records() const = 0;
 
-  // A block of page data: the bytes of its runs, one after another. Zero pages may have been taken out of a run that was
-  // put; they come back as blocks with all_zero, which hold no bytes.
+  // A block of page data: the bytes of its runs, one after another. Zero pages may have been taken out of a run that
+  // was put; they come back as blocks with all_zero, which hold no bytes.
   struct Block {
     uint64_t number = 0;
     std::vector<PageRun> runs;
@@ -124,11 +162,12 @@ class Source {
   // All blocks of a space (by the offset of their first run); together they hold each byte that was put once.
   virtual const std::vector<Block>& blocks(uint64_t space) const = 0;
 
-  // Fills `to` (the sum of the runs' sizes, at most kPageBufferSize) with the block's bytes, verified. May be called from
-  // several threads at once.
+  // Fills `to` (the sum of the runs' sizes, at most kPageBufferSize) with the block's bytes, verified. May be called
+  // from several threads at once.
   virtual Result<> read(const Block& block, std::byte* to) const = 0;
 
-  // Verifies the stored bytes of a raw block without copying them, and says where they are; empty when it is compressed.
+  // Verifies the stored bytes of a raw block without copying them, and says where they are; empty when it is
+  // compressed.
   virtual Result<std::optional<RawLocation>> raw_location(const Block& block) const = 0;
 };
 

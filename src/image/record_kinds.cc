@@ -2,6 +2,8 @@
 
 #include "image/fd_records.h"
 #include "image/file_records.h"
+#include "image/inet_records.h"
+#include "image/ipc_records.h"
 #include "image/json.h"
 #include "image/memory_records.h"
 #include "image/page_index.h"
@@ -26,12 +28,17 @@ constexpr RecordKind kKinds[] = {
     {RecordType::kJob, "job", 1, print<JobRecord>},
     {RecordType::kProcess, "process", 1, print<ProcessRecord>},
     {RecordType::kThread, "thread", 1, print<ThreadRecord>},
+    {RecordType::kZombie, "zombie", 1, print<ZombieRecord>},
     {RecordType::kMappedFile, "mapped_file", 1, print<MappedFileRecord>},
     {RecordType::kVma, "mapping", 1, print<VmaRecord>},
     {RecordType::kSharedMemory, "shared_memory", 1, print<SharedMemoryRecord>},
     {RecordType::kDescriptor, "descriptor", 1, print<DescriptorRecord>},
     {RecordType::kFileState, "file_state", 1, print<FileStateRecord>},
     {RecordType::kAgent, "agent", 1, print_size},
+    {RecordType::kSysvSegment, "sysv_segment", 1, print<SegmentRecord>},
+    {RecordType::kSysvMessageQueue, "sysv_message_queue", 1, print<MessageQueueRecord>},
+    {RecordType::kSysvSemaphoreSet, "sysv_semaphore_set", 1, print<SemaphoreSetRecord>},
+    {RecordType::kPosixQueue, "posix_queue", 1, print<PosixQueueRecord>},
     {RecordType::kPageIndex, "page_index", 1, print<PageIndexRecord>},
     {RecordType::kRegularFile, "regular_file", 1, print<RegularFileRecord>},
     {RecordType::kDirectory, "directory", 1, print<DirectoryRecord>},
@@ -45,7 +52,16 @@ constexpr RecordKind kKinds[] = {
     {RecordType::kSignalfd, "signalfd", 1, print<SignalfdRecord>},
     {RecordType::kEpoll, "epoll", 1, print<EpollRecord>},
     {RecordType::kMemfd, "memfd", 1, print<MemfdRecord>},
+    {RecordType::kInotify, "inotify", 1, print<InotifyRecord>},
+    {RecordType::kPidfd, "pidfd", 1, print<PidfdRecord>},
+    {RecordType::kPathOnly, "path_only", 1, print<PathOnlyRecord>},
+    {RecordType::kMqueue, "mqueue", 1, print<MqueueRecord>},
+    {RecordType::kPtyMaster, "pty_master", 1, print<PtyRecord>},
+    {RecordType::kPtySlave, "pty_slave", 1, print<PtyRecord>},
     {RecordType::kKernelFile, "kernel_file", 1, print<KernelFileRecord>},
+    {RecordType::kTcp, "tcp", 1, print<TcpRecord>},
+    {RecordType::kUdp, "udp", 1, print<UdpRecord>},
+    {RecordType::kNetlink, "netlink", 1, print<NetlinkRecord>},
     {RecordType::kStandardStream, "standard_stream", 1, print<StandardStreamRecord>},
 };
 

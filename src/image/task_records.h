@@ -2,6 +2,7 @@
 #pragma once
 
 #include "image/codec.h"
+#include "image/memory_policy.h"
 
 namespace stint::image {
 
@@ -20,21 +21,23 @@ struct JobRecord {
   std::string host;            // uname's nodename
   std::string kernel_release;  // uname's release
   std::string stint_version;
-  uint32_t generation = 0;   // how many restarts lie behind it
-  bool contained = false;    // ran in namespaces of its own
+  uint32_t generation = 0;  // how many restarts lie behind it
+  bool contained = false;   // ran in namespaces of its own
   uint32_t uid = 0, gid = 0;
-  std::vector<std::string> arguments;  // as given to `run`
-  std::string directory;               // where `run` was called
+  std::vector<std::string> arguments;                          // as given to `run`
+  std::string directory;                                       // where `run` was called
   int64_t realtime_ns = 0, monotonic_ns = 0, boottime_ns = 0;  // at the stop, as the job reads them
   int32_t root_pid = 0;
-  std::vector<StandIn> stand_ins;  // the parent of the root first
+  std::vector<StandIn> stand_ins;      // the parent of the root first
   std::vector<uint32_t> cpu_features;  // cpuid words: see task/cpu.h
   std::string agent_hash;              // content hash of the agent that the job runs with; empty for none
   bool has_terminal = false;
-  Bytes terminal_modes;    // struct termios2
-  Bytes terminal_size;     // struct winsize
+  Bytes terminal_modes;  // struct termios2
+  Bytes terminal_size;   // struct winsize
   int32_t foreground_pgid = 0;
   uint64_t page_bytes = 0;  // of page data, before compression
+  bool own_ipc = false;     // has an IPC namespace of its own
+  bool own_pts = false;     // has pseudoterminals of its own: another /dev/pts than the host's
 
   template <class A>
   void fields(A& a) {
@@ -46,6 +49,8 @@ struct JobRecord {
     a("agent_hash", agent_hash);
     a("has_terminal", has_terminal), a("terminal_modes", terminal_modes), a("terminal_size", terminal_size);
     a("foreground_pgid", foreground_pgid), a("page_bytes", page_bytes);
+    a("own_ipc", own_ipc);
+    a("own_pts", own_pts);
   }
 };
 
@@ -101,7 +106,7 @@ struct MemoryMap {
 struct ProcessRecord {
   static constexpr const char* kName = "process record";
   int32_t pid = 0, ppid = 0, pgid = 0, sid = 0;
-  std::string exe;   // /proc/PID/exe
+  std::string exe;        // /proc/PID/exe
   uint64_t exe_file = 0;  // id of its MappedFileRecord
   std::string cwd;
   std::string root = "/";
@@ -109,7 +114,7 @@ struct ProcessRecord {
   MemoryMap memory_map;
   Bytes auxv;
   uint64_t vdso_start = 0, vvar_start = 0;
-  Bytes vdso;  // its text: on another kernel the old entry points lead to the new ones
+  Bytes vdso;                              // its text: on another kernel the old entry points lead to the new ones
   std::array<uint32_t, 4> uids{}, gids{};  // real, effective, saved, file system
   std::vector<uint32_t> groups;
   uint64_t bounding_set = 0;  // of capabilities, of the first thread
@@ -119,15 +124,24 @@ struct ProcessRecord {
   uint32_t personality = 0;
   int32_t oom_score_adj = 0;
   uint32_t coredump_filter = 0x33;
-  uint32_t mce_kill = 2;                    // PR_MCE_KILL_GET
-  uint32_t membarrier_registrations = 0;    // MEMBARRIER_CMD_GET_REGISTRATIONS
-  std::vector<SignalAction> actions;        // of signals 1..64
-  std::vector<Bytes> pending;               // siginfo_t, shared queue, in order
+  uint32_t mce_kill = 2;                       // PR_MCE_KILL_GET
+  uint32_t membarrier_registrations = 0;       // MEMBARRIER_CMD_GET_REGISTRATIONS
+  std::vector<SignalAction> actions;           // of signals 1..64
+  std::vector<Bytes> pending;                  // siginfo_t, shared queue, in order
   std::vector<IntervalTimer> interval_timers;  // ITIMER_REAL, VIRTUAL, PROF
   std::vector<PosixTimer> posix_timers;
-  std::vector<ResourceLimit> limits;        // RLIMIT_*, by number
+  std::vector<ResourceLimit> limits;                               // RLIMIT_*, by number
   uint64_t agent_area = 0, agent_area_size = 0, agent_runner = 0;  // 0: no agent in it
-  uint64_t resident_area = 0;  // an area of ours that must stay mapped: a thread will resume in it
+  uint64_t resident_area = 0;         // an area of ours that must stay mapped: a thread will resume in it
+  int32_t parent_thread = 0;          // which thread of its parent it belongs to; 0: the first
+  int32_t memory_from = 0;            // its parent, when it shares pages with it that are saved there; 0: none
+  int32_t exit_signal = 17;           // what its parent gets when it ends
+  int32_t stop_signal = 0;            // of a job-control stop that it is in; 0: it runs
+  bool stop_is_known = true;          // its parent has waited for the stop
+  bool continuation_is_known = true;  // ... or for the end of the last one
+  bool controlling_terminal = false;  // its session's is the job's own terminal
+  int32_t controlling_pty = -1;       // ... or the pty of this number, whose master is in the job; -1: none is
+  int32_t pty_foreground = 0;         // of a session's leader: the group in the foreground of that
 
   template <class A>
   void fields(A& a) {
@@ -142,26 +156,45 @@ struct ProcessRecord {
     a("actions", actions), a("pending", pending), a("interval_timers", interval_timers);
     a("posix_timers", posix_timers), a("limits", limits);
     a("agent_area", agent_area), a("agent_area_size", agent_area_size), a("agent_runner", agent_runner);
-    a("resident_area", resident_area);
+    a("resident_area", resident_area), a("parent_thread", parent_thread), a("memory_from", memory_from),
+        a("exit_signal", exit_signal), a("stop_signal", stop_signal);
+    a("stop_is_known", stop_is_known), a("continuation_is_known", continuation_is_known);
+    a("controlling_terminal", controlling_terminal);
+    a("controlling_pty", controlling_pty), a("pty_foreground", pty_foreground);
+  }
+};
+
+// A process that has ended and that its parent has not waited for yet.
+struct ZombieRecord {
+  static constexpr const char* kName = "zombie record";
+  int32_t pid = 0, ppid = 0, pgid = 0, sid = 0;
+  std::string comm;
+  int32_t exit_code = 0;  // as wait4(2) gives it
+  int32_t exit_signal = 17;
+  uint32_t uid = 0;  // as waitid(2) tells it
+  template <class A>
+  void fields(A& a) {
+    a("pid", pid), a("ppid", ppid), a("pgid", pgid), a("sid", sid), a("comm", comm), a("exit_code", exit_code);
+    a("exit_signal", exit_signal), a("uid", uid);
   }
 };
 
 // How a thread goes on that was stopped inside a system call: see task/interrupted.h.
 enum class ResumeKind : uint8_t {
-  kAsIs = 0,       // the kernel's own restart logic does it
-  kReissue = 1,    // the call is made anew, with the time that is left, so that the kernel has its restart block again
-  kContinue = 2,   // the runner finishes the call (kResume) with changed arguments
+  kAsIs = 0,      // the kernel's own restart logic does it
+  kReissue = 1,   // the call is made anew, with the time that is left, so that the kernel has its restart block again
+  kContinue = 2,  // the runner finishes the call (kResume) with changed arguments
 };
 
 struct ResumeCall {
   ResumeKind kind = ResumeKind::kAsIs;
   uint64_t nr = 0;
   std::array<uint64_t, 6> args{};
-  int64_t time_left_ns = -1;   // -1: the call has no timeout
-  uint8_t time_argument = 0;   // which argument carries it: number 1..6; 0: none
+  int64_t time_left_ns = -1;          // -1: the call has no timeout
+  uint8_t time_argument = 0;          // which argument carries it: number 1..6; 0: none
   bool time_is_milliseconds = false;  // else the argument points at a struct timespec
-  uint64_t done = 0;           // bytes moved before the stop
-  std::vector<uint64_t> rest;  // of writev and sendmsg: address, length pairs that are still to be moved
+  uint64_t done = 0;                  // bytes moved before the stop
+  std::vector<uint64_t> rest;         // of writev and sendmsg: address, length pairs that are still to be moved
   template <class A>
   void fields(A& a) {
     a("kind", kind), a("nr", nr), a("args", args), a("time_left_ns", time_left_ns), a("time_argument", time_argument);
@@ -185,6 +218,7 @@ struct ThreadRecord {
   uint32_t rseq_size = 0, rseq_signature = 0;
   Bytes sched_attr;  // struct sched_attr
   Bytes affinity;    // cpu_set_t, as long as the kernel's
+  MemoryPolicy memory_policy;
   uint32_t io_priority = 0;
   int32_t death_signal = 0;
   uint64_t timer_slack_ns = 0;
@@ -202,6 +236,7 @@ struct ThreadRecord {
     a("robust_list", robust_list), a("robust_list_size", robust_list_size), a("clear_child_tid", clear_child_tid);
     a("rseq", rseq), a("rseq_size", rseq_size), a("rseq_signature", rseq_signature);
     a("sched_attr", sched_attr), a("affinity", affinity), a("io_priority", io_priority);
+    a("memory_policy", memory_policy);
     a("death_signal", death_signal), a("timer_slack_ns", timer_slack_ns), a("resume", resume);
     a("capabilities", capabilities), a("securebits", securebits), a("no_new_privs", no_new_privs);
   }

@@ -1,5 +1,5 @@
-// A process that was started without us. What a supervisor would have noted down is read off the process; it goes on, after
-// a restart, in namespaces of its own, where its numbers are free.
+// A process that was started without us. What a supervisor would have noted down is read off the process; it goes on,
+// after a restart, in namespaces of its own, where its numbers are free.
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -13,6 +13,8 @@
 
 namespace stint::job {
 namespace {
+
+constexpr uint32_t kKernelThread = 0x00200000;  // PF_KTHREAD
 
 std::vector<std::string> split_arguments(const std::string& cmdline) {
   std::vector<std::string> arguments;
@@ -36,28 +38,53 @@ uint64_t look_at_streams(Pid root, Job& job) {
   return terminal;
 }
 
+// What a restart makes again of the parent, in the numbers of the root's own PID namespace. Its group cannot be told
+// from outside for sure, and is taken for that of its session.
+Result<image::StandIn> parent_of(Pid root, const proc::Stat& stat, const proc::Status& status) {
+  size_t depth = status.nspid.size();
+  proc::Status parent;
+  if (stat.ppid != 0) parent = TRY(proc::parse_status(TRY(sys::read_proc(Pid{stat.ppid}, "status"))));
+  if (depth == 0 || parent.nspid.size() < depth)
+    return refused(
+        fmt::format("process {} ({}) has no parent in this PID namespace, as the first process of a container "
+                    "has none; run it below another one, best `stint run`",
+                    root.number, stat.comm));
+  int session = parent.nssid[depth - 1];
+  return image::StandIn{parent.nspid[depth - 1], session, session};
+}
+
 }  // namespace
 
-Result<Job> adopt(Pid root) {
+Result<Job> look_at(Pid root) {
   proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(root, "stat"))));
   proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(root, "status"))));
   if (status.uids[0] != sys::effective_user())
     return refused(fmt::format("process {} ({}) is another user's", root.number, stat.comm));
-  if (stat.ppid == 2 || root.number == 2) return refused(fmt::format("process {} is part of the kernel", root.number));
+  if ((stat.flags & kKernelThread) != 0)
+    return refused(fmt::format("process {} ({}) is part of the kernel", root.number, stat.comm));
   Job job;
+  job.stand_ins = {TRY(parent_of(root, stat, status))};
+  job.terminal_device = look_at_streams(root, job);
+  if (job.terminal_device != 0 && stat.session == 0)
+    return refused(
+        fmt::format("process {} ({}) uses a terminal, and its session is not of this PID namespace: start it by "
+                    "setsid(1), or under `stint run`",
+                    root.number, stat.comm));
   job.arguments = split_arguments(TRY(sys::read_proc(root, "cmdline")));
   if (job.arguments.empty()) job.arguments.push_back(stat.comm);
   job.working_directory = TRY(sys::readlink(sys::proc_path(root, "cwd")));
-  Claim claim = TRY(claim_job(name_for(job.arguments, job.working_directory, false), true));
-  job.name = claim.name, job.directory = claim.directory;
   job.uid = status.uids[0], job.gid = status.gids[0];
   job.contained = true;
   job.started = sys::realtime_s();
   int job_pid = status.nspid.empty() ? root.number : status.nspid.back();
   job.root = TRY(member(root, JobPid{job_pid}));
-  int session = status.nssid.empty() ? stat.session : status.nssid.back();
-  job.stand_ins = {{stat.ppid, session, session}};
-  job.terminal_device = look_at_streams(root, job);
+  return job;
+}
+
+Result<Job> adopt(Pid root) {
+  Job job = TRY(look_at(root));
+  Claim claim = TRY(claim_job(name_for(job.arguments, job.working_directory, false), true));
+  job.name = claim.name, job.directory = claim.directory;
   TRY(write_job(job));
   return job;
 }

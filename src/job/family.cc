@@ -10,24 +10,31 @@
 #include "sys/file.h"
 #include "sys/message.h"
 #include "sys/namespace.h"
+#include "sys/pipe.h"
 #include "sys/poll.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
+#include "sys/ptrace.h"
 #include "sys/signal.h"
+#include "sys/socket.h"
 
 namespace stint::job {
 namespace {
 
 constexpr int kFailedStart = 125;
+constexpr gid_t kTtyGroup = 5;  // of every distribution: base-passwd, and udev and systemd are built with it
 
 // What the processes of a starting family share: each is a fork of the one before it.
 struct Start {
   const FamilyPlan& plan;
-  sys::UniqueFd socket;  // to the supervisor
-  sys::UniqueFd master;
-  uint64_t capabilities;  // that exec could give to the program out here
+  sys::UniqueFd socket;     // to the supervisor
+  sys::UniqueFd master{};   // made by the stand-in, in the job's mount namespace
+  uint64_t capabilities{};  // that exec could give to the program out here
+  int supervisor_end = -1;  // the other end of `socket`, which only the supervisor is to hold
   // This is the builder of a plain job: it ends at once, and what it forks is to be the supervisor's child.
   bool in_builder = false;
+  // For a root in a session that nobody leads any more: the end of it is the end of the leader.
+  sys::UniqueFd leader_is_gone{};
 };
 
 // Who has the number that we need. Best effort: it may be gone by now, or belong to a group without leader.
@@ -79,7 +86,23 @@ Result<pid_t> fork_numbered(int number, bool as_sibling = false) {
   sys::exit_now(kFailedStart);
 }
 
+// In the root: waits for the supervisor's word. False when none will come, for the supervisor is gone or has given up.
+Result<bool> let_go(const Start& start) {
+  std::byte word;
+  std::optional<sys::Message> message = TRY(sys::receive_message(start.socket.get(), {&word, 1}, true));
+  return message && message->size > 0;
+}
+
+Result<> wait_for_end_of_leader(Start& start) {
+  std::byte nothing;
+  if (start.leader_is_gone.valid()) TRY(sys::read(start.leader_is_gone.get(), {&nothing, 1}));
+  start.leader_is_gone.reset();
+  return {};
+}
+
 Result<int> root_main(Start& start, int terminal) {
+  sys::UniqueFd(start.supervisor_end).reset();
+  TRY(wait_for_end_of_leader(start));
   if (start.plan.root_group >= 0) {
     TRY(sys::set_process_group(0, start.plan.root_group));
     if (terminal >= 0) TRY(sys::set_foreground_group(terminal, sys::process_group()));
@@ -87,9 +110,18 @@ Result<int> root_main(Start& start, int terminal) {
   // A user namespace gives its first process every capability there is; exec must not find more than there were.
   if (start.plan.contained && start.plan.user_namespace) TRY(sys::limit_bounding_set(start.capabilities));
   TRY(send_report(start.socket.get(), ReportKind::kRoot, sys::own_pid()));
+  if (!TRY(let_go(start))) sys::exit_now(kFailedStart);
   start.socket.reset();
   start.master.reset();
   return start.plan.root_main(terminal);
+}
+
+// Until it is killed, or the supervisor is gone.
+[[noreturn]] void wait_for_nobody(const Start& start) {
+  sys::UniqueFd(start.supervisor_end).reset();
+  pollfd supervisor{start.socket.get(), 0, 0};
+  Result<bool> gone = sys::poll({&supervisor, 1}, -1);
+  sys::exit_now(gone ? 0 : kFailedStart);
 }
 
 // A job that was started without us may have its root in a group whose leader is not in the job (a script that ran it).
@@ -97,13 +129,12 @@ Result<int> root_main(Start& start, int terminal) {
 class GroupLeader {
  public:
   // None for a group that is there already, or that the root makes itself.
-  static Result<GroupLeader> make(int group) {
+  static Result<GroupLeader> make(const Start& start) {
+    int group = start.plan.root_group;
     bool there = group <= 0 || group == sys::own_pid() || group == sys::process_group() || group == sys::session();
     if (there) return GroupLeader(0);
     pid_t leader = TRY(fork_numbered(group));
-    if (leader == 0) {
-      while (true) ::pause();
-    }
+    if (leader == 0) wait_for_nobody(start);
     TRY(sys::set_process_group(leader, leader));
     return GroupLeader(leader);
   }
@@ -121,20 +152,62 @@ class GroupLeader {
   pid_t leader_;
 };
 
-// In the process that becomes the stand-in: forks the root and looks after it.
-Result<> stand_in(Start& start) {
-  TRY(sys::become_subreaper());
-  sys::UniqueFd slave;
-  if (start.master.valid()) slave = TRY(sys::open_pty_slave(start.master.get(), true).in("the job's terminal"));
-  TRY(send_report(start.socket.get(), ReportKind::kStandIn, sys::own_pid()));
-  GroupLeader leader = TRY(GroupLeader::make(start.plan.root_group).in("leader of the root's process group"));
+// Both in the parent of the root; neither returns in the root.
+Result<pid_t> fork_root(Start& start, int terminal) {
+  GroupLeader leader = TRY(GroupLeader::make(start).in("leader of the root's process group"));
   pid_t root = TRY(fork_numbered(start.plan.root_pid).in("root"));
   if (root == 0) {
-    Result<int> status = root_main(start, slave.get());
+    Result<int> status = root_main(start, terminal);
     if (!status) give_up(start, status.error());
     sys::exit_now(*status);
   }
   TRY(leader.hand_over(root));
+  return root;
+}
+
+Result<pid_t> lead_session(Start& start, int terminal) {
+  TRY(sys::new_session());
+  if (start.master.valid()) TRY(sys::open_pty_slave(start.master.get(), true).in("the job's terminal"));
+  return fork_root(start, terminal);
+}
+
+// In a session whose leader is neither the root nor its parent: a leader forks the root and ends, as it did before the
+// job was taken up, and the root becomes the child of the stand-in, who is its subreaper.
+Result<pid_t> fork_root_in_session(Start& start, int terminal) {
+  sys::PipeEnds pipe = TRY(sys::pipe());
+  start.leader_is_gone = std::move(pipe.read);
+  pid_t leader = TRY(fork_numbered(start.plan.root_session).in("leader of the session"));
+  if (leader == 0) {
+    pipe.write.reset();
+    Result<pid_t> root = lead_session(start, terminal);
+    if (!root) give_up(start, root.error());
+    sys::exit_now(0);
+  }
+  TRY(sys::wait_pid(leader));
+  start.leader_is_gone.reset();
+  return start.plan.root_pid;
+}
+
+Result<> open_terminal(Start& start) {
+  if (!start.plan.terminal) return {};
+  start.master = TRY(sys::open_pty());
+  if (start.plan.modes) TRY(sys::set_terminal_modes(start.master.get(), *start.plan.modes));
+  if (start.plan.size) TRY(sys::set_terminal_size(start.master.get(), *start.plan.size));
+  return {};
+}
+
+// In the process that becomes the stand-in: forks the root and looks after it.
+Result<> stand_in(Start& start) {
+  TRY(sys::become_subreaper());
+  if (start.plan.own_ipc && !start.plan.contained)
+    TRY(sys::unshare(CLONE_NEWIPC).in("an IPC namespace (needs CAP_SYS_ADMIN, or a contained job)"));
+  int session = start.plan.root_session;
+  bool elsewhere = session != 0 && session != sys::session();
+  sys::UniqueFd slave;
+  TRY(open_terminal(start).in("the job's terminal"));
+  if (start.master.valid()) slave = TRY(sys::open_pty_slave(start.master.get(), !elsewhere).in("the job's terminal"));
+  TRY(send_stand_in(start.socket.get(), sys::own_pid(), start.master.get()));
+  pid_t root = TRY(elsewhere ? fork_root_in_session(start, slave.get()) : fork_root(start, slave.get()));
   sys::set_name("stint stand-in");
   TRY(sys::change_directory("/"));  // Else it would keep a file system busy.
   stand_in_main({start.plan.directory, std::move(start.socket), std::move(start.master), std::move(slave), root});
@@ -160,6 +233,10 @@ void reap_all() {
 // Forks the stand-in, and before it the leader of its session if that is another process.
 Result<> fork_stand_in(Start& start) {
   const image::StandIn& wanted = start.plan.stand_in;
+  if (start.plan.outside_session) {
+    pid_t child = TRY(fork_numbered(wanted.pid).in("stand-in"));
+    return child != 0 ? Result<>() : stand_in(start);
+  }
   bool led_by_another = wanted.sid != 0 && wanted.sid != wanted.pid;
   if (wanted.pgid != 0 && wanted.pgid != wanted.pid && wanted.pgid != wanted.sid) {
     return unfit(fmt::format("the parent of the job's root was in process group {}, whose leader was not in the job",
@@ -180,23 +257,37 @@ Result<> fork_stand_in(Start& start) {
   return stand_in(start);
 }
 
+Result<> note(const Start& start, const std::string& what, const Result<>& mounted) {
+  if (mounted) return {};
+  std::string text = "the job sees this system's " + what + " of its own: " + mounted.error().text();
+  return send_report(start.socket.get(), ReportKind::kNote, 0, 0, text);
+}
+
+// Where it may not, the job does without, and it is said.
+Result<> mount_own(const Start& start) {
+  TRY(note(start, "/proc, not one", sys::mount_proc()));
+  bool has_pts = start.plan.own_pts && sys::stat("/dev/pts").has_value();
+  // In a user namespace no group but the user's own is mapped.
+  std::optional<gid_t> group;
+  if (!start.plan.user_namespace) group = kTtyGroup;
+  return has_pts ? note(start, "terminals, not some", sys::mount_pts(group)) : Result<>();
+}
+
 [[noreturn]] void init_main(Start& start) {
-  Result<> result = sys::new_session();
+  Result<> result;
+  if (!start.plan.outside_session) result = sys::new_session();
   if (result) result = send_report(start.socket.get(), ReportKind::kInit, sys::own_pid());
   if (!result) give_up(start, result.error());
-  Result<> proc = sys::mount_proc();
-  if (!proc) {
-    std::string note = "the job sees this system's /proc, not one of its own: " + proc.error().text();
-    if (Result<> sent = send_report(start.socket.get(), ReportKind::kNote, 0, 0, note); !sent)
-      give_up(start, sent.error());
-  }
-  result = fork_stand_in(start);
+  result = mount_own(start);
+  if (!result) give_up(start, result.error());
+  // A root that was an orphan is its child.
+  result = start.plan.stand_in.pid == sys::own_pid() ? stand_in(start) : fork_stand_in(start);
   if (!result) give_up(start, result.error());
   idle("stint init");
 }
 
 Result<> enter_namespaces(const FamilyPlan& plan) {
-  int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME;
+  int flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWTIME | (plan.own_ipc ? CLONE_NEWIPC : 0);
   uid_t uid = sys::effective_user();
   gid_t gid = sys::effective_group();
   Result<> entered = sys::unshare(flags | (plan.user_namespace ? CLONE_NEWUSER : 0));
@@ -222,6 +313,7 @@ Result<> builder(Start& start) {
     start.in_builder = true;
     return fork_stand_in(start);
   }
+  if (plan.outside_session) TRY(sys::new_session());
   // The supervisor becomes the parent of init, so that it learns of its end even when nobody is left to report it.
   if (TRY(sys::fork_process({.as_sibling = true})) == 0) init_main(start);
   return {};
@@ -264,6 +356,7 @@ Result<> meet(Family& family) {
       case ReportKind::kStandIn:
         family.stand_in = report.sender;
         family.job_stand_in = JobPid{report.value};
+        family.master = std::move(taken.master);
         break;
       case ReportKind::kRoot:
         family.root = report.sender;
@@ -308,28 +401,67 @@ Error namespaces_refused(Error error) {
   return std::move(error).in(advice).as(ErrorKind::kUnfit);
 }
 
-Result<Family> start_family(const FamilyPlan& plan) {
+namespace {
+
+Result<> start_into(Family& family, const FamilyPlan& plan) {
   std::pair<sys::UniqueFd, sys::UniqueFd> ends = TRY(sys::message_pair());
-  Family family;
-  Start start{plan, std::move(ends.second), sys::UniqueFd(), sys::bounding_set(), false};
   family.socket = std::move(ends.first);
-  if (plan.terminal) {
-    start.master = TRY(sys::open_pty().in("the job's terminal"));
-    if (plan.modes) TRY(sys::set_terminal_modes(start.master.get(), *plan.modes));
-    if (plan.size) TRY(sys::set_terminal_size(start.master.get(), *plan.size));
-  }
+  Start start{.plan = plan,
+              .socket = std::move(ends.second),
+              .capabilities = sys::bounding_set(),
+              .supervisor_end = family.socket.get()};
   bool ignored = sys::is_ignored(SIGCHLD);
   if (ignored) TRY(sys::set_ignored(SIGCHLD, false));  // Else nobody of the family could wait for its children.
   bool moves_clocks = plan.monotonic_offset_ns != 0 || plan.boottime_offset_ns != 0;
   TRY(plan.contained || moves_clocks ? fork_builder(start) : fork_directly(start));
   start.socket.reset();  // Or we would never see that the others are gone.
-  family.master = std::move(start.master);
   TRY(meet(family));
-  Result<sys::UniqueFd> root = sys::pidfd_open(family.root.number);
-  // A quick program may have ended and been reaped by now; its report is on its way.
-  if (!root && root.error().os_errno() != ESRCH) return std::move(root).error();
-  if (root) family.root_pidfd = *std::move(root);
-  return family;
+  family.root_pidfd = TRY(sys::pidfd_open(family.root.number));
+  if (plan.before_root) TRY(plan.before_root(family));
+  constexpr std::byte kGo{1};
+  return sys::send_message(family.socket.get(), {&kGo, 1});
+}
+
+// Whether nobody holds the socket any more.
+bool all_gone(const Family& family) {
+  for (;;) {
+    Result<ReportTaken> taken = take_report(family.socket.get(), false);
+    if (!taken || taken->ended) return true;
+    if (!taken->report) return false;
+  }
+}
+
+}  // namespace
+
+Result<Family> start_family(const FamilyPlan& plan) {
+  Family family;
+  Result<> started = start_into(family, plan);
+  if (started) return family;
+  if (Result<> ended = end_family(family); !ended)
+    return failed(fmt::format("{}; and: {}", started.error().text(), ended.error().text()));
+  return std::move(started).error();
+}
+
+Result<> end_family(Family& family) {
+  if (!family.socket.valid()) return {};
+  TRY(sys::shut_down(family.socket.get(), SHUT_WR));  // A root that waits for our word ends.
+  // Init takes all the others along. A stand-in ends with its last child.
+  bool contained = family.init.number != 0;
+  Result<> sent;
+  if (contained)
+    sent = sys::kill(family.init.number, SIGKILL);
+  else if (family.root_pidfd.valid())
+    sent = sys::pidfd_signal(family.root_pidfd.get(), SIGKILL);
+  if (!sent && sent.error().os_errno() != ESRCH) return sent;
+  // Those that we traced end only when we have waited for them, and so does the init above them.
+  constexpr int kPatience_ms = 10'000;
+  for (int waited = 0; waited < kPatience_ms; ++waited) {
+    Result<std::optional<sys::WaitStatus>> child = sys::wait_thread(Pid{-1}, false);
+    if (!child && child.error().os_errno() != ECHILD) return std::move(child).error();
+    if (!child && all_gone(family)) return {};
+    TRY(sys::poll({}, 1));
+  }
+  return failed("processes of ours are left that do not end");
 }
 
 }  // namespace stint::job

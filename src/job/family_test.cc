@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -75,9 +76,48 @@ TEST_F(FamilyTest, a_contained_family_gets_the_numbers_that_it_asks_for) {
   EXPECT_EQ(run(), 1);
 }
 
+TEST_F(FamilyTest, a_contained_family_may_have_pseudoterminals_of_its_own) {
+  auto number_of_new = [] {
+    int number = -1, master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return ioctl(master, TIOCGPTN, &number) == 0 ? number : -1;  // It stays open: the next one is another.
+  };
+  int first = number_of_new(), second = number_of_new();
+  ASSERT_NE(first, second);
+  plan.own_pts = true;
+  plan.root_main = [&](int) { return number_of_new(); };
+  EXPECT_EQ(run(), 0);
+  plan.terminal = true;
+  EXPECT_EQ(run(), 1);  // Its own terminal is the first.
+  int ours = -1;
+  EXPECT_EQ(ioctl(family.master.get(), TIOCGPTN, &ours), 0);
+  EXPECT_EQ(ours, 0);
+}
+
 TEST_F(FamilyTest, a_session_that_another_led_gets_its_leader_too) {
   plan.stand_in = {.pid = 700, .pgid = 700, .sid = 600};
   plan.root_main = [](int) { return getppid() == 700 && getsid(0) == 600 && getpgid(getppid()) == 700; };
+  EXPECT_EQ(run(), 1);
+}
+
+TEST_F(FamilyTest, a_root_that_was_an_orphan_is_the_child_of_init) {
+  plan.stand_in = {.pid = 1, .pgid = 1, .sid = 1};
+  plan.root_pid = 4242;
+  plan.root_main = [](int) { return getpid() == 4242 && getppid() == 1 && getsid(0) == 1; };
+  EXPECT_EQ(run(), 1);
+}
+
+TEST_F(FamilyTest, a_root_may_be_in_a_session_that_nobody_leads_and_no_process_of_its_parents) {
+  plan.stand_in = {.pid = 700, .pgid = 700, .sid = 700};
+  plan.root_pid = 4242, plan.root_session = 600;
+  plan.root_main = [](int) { return getppid() == 700 && getsid(0) == 600 && getpgid(0) == 4242 && kill(600, 0) < 0; };
+  EXPECT_EQ(run(), 1);
+}
+
+TEST_F(FamilyTest, the_session_may_be_of_a_namespace_above) {
+  plan.stand_in = {.pid = 700, .pgid = 0, .sid = 0};
+  plan.root_group = -1;
+  plan.outside_session = true;
+  plan.root_main = [](int) { return getppid() == 700 && getsid(0) == 0 && getpgrp() == 0; };
   EXPECT_EQ(run(), 1);
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <linux/capability.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "agent/embedded.h"
@@ -61,6 +62,20 @@ Result<Job> describe(const LaunchPlan& plan) {
   return job;
 }
 
+// The job's own terminal has taken the place of the streams that were the user's.
+Result<> note_terminal(Job& job, const Family& family, bool terminal) {
+  for (Stream& stream : job.streams) {
+    if (terminal && stream.terminal)
+      stream.outside = false;
+    else
+      stream.terminal = false;
+  }
+  if (!terminal) return {};
+  sys::UniqueFd slave = TRY(sys::open_pty_slave(family.master.get(), false));
+  job.terminal_device = TRY(sys::fstat(slave.get())).st_rdev;
+  return {};
+}
+
 Result<Family> start(const LaunchPlan& plan, Job& job, const Caller& caller, std::optional<TerminalRelay>& terminal) {
   std::string path = TRY(program_to_run(plan.arguments[0]));
   std::vector<std::string> environment = TRY(job_environment(job.directory));
@@ -68,28 +83,23 @@ Result<Family> start(const LaunchPlan& plan, Job& job, const Caller& caller, std
   FamilyPlan family;
   family.directory = job.directory;
   family.contained = plan.contained;
+  family.own_ipc = plan.own_ipc && (plan.contained || sys::has_capability(CAP_SYS_ADMIN));
   family.user_namespace = needs_user_namespace();
   family.terminal = terminal.has_value();
+  family.own_pts = family.terminal || std::ranges::none_of(job.streams, &Stream::terminal);
   if (terminal) family.modes = terminal->modes();
   if (terminal) family.size = terminal->size();
   family.root_main = [&](int slave) {
     if (Result<> taken = take_terminal(slave); !taken) return kOurFailure;
     return become_program(path, plan.arguments, environment, caller);
   };
-  Family started = TRY(start_family(family));
-  for (Stream& stream : job.streams) {
-    if (terminal && stream.terminal)
-      stream.outside = false;
-    else
-      stream.terminal = false;
-  }
-  if (terminal) {
-    sys::UniqueFd slave = TRY(sys::open_pty_slave(started.master.get(), false));
-    job.terminal_device = TRY(sys::fstat(slave.get())).st_rdev;
-  }
-  TRY(note_family(job, started));
-  TRY(write_job(job));
-  return started;
+  // It runs only when it is known by name: whatever becomes of us, it is found.
+  family.before_root = [&](const Family& started) -> Result<> {
+    TRY(note_terminal(job, started, terminal.has_value()));
+    TRY(note_family(job, started));
+    return write_job(job);
+  };
+  return start_family(family);
 }
 
 }  // namespace
@@ -102,12 +112,9 @@ bool needs_user_namespace() { return sys::effective_user() != 0 || !sys::has_cap
 
 Result<> note_family(Job& job, const Family& family) {
   job.supervisor = TRY(member(Pid{sys::own_pid()}, JobPid{}));
-  if (Result<Member> found = member(family.init, JobPid{1}); found && family.init.number != 0) job.init = *found;
-  // Those two may have ended by now, if the program was quick: then there is no start time, and none is alive.
-  if (Result<Member> found = member(family.stand_in, family.job_stand_in)) job.stand_in = *found;
-  if (Result<Member> found = member(family.root, family.job_root)) job.root = *found;
-  job.root.pid = family.root;
-  job.root.job_pid = family.job_root;
+  if (family.init.number != 0) job.init = TRY(member(family.init, JobPid{1}));
+  job.stand_in = TRY(member(family.stand_in, family.job_stand_in));
+  job.root = TRY(member(family.root, family.job_root));
   if (job.stand_ins.empty()) {
     int stand_in = family.job_stand_in.number;
     job.stand_ins = {{stand_in, stand_in, stand_in}};
@@ -200,7 +207,10 @@ Result<int> stay_with(const Job& job, Family& family, std::optional<TerminalRela
   if (outcome.stopped_by && may_speak) {
     std::fprintf(stderr, "stint: %s was stopped by checkpoint %d; `stint restart %s` takes it up\n", job.name.c_str(),
                  *outcome.stopped_by, job.name.c_str());
-  } else if (!outcome.ending && !outcome.stopped_by) {
+  } else if (!outcome.ending && outcome.others_left) {
+    std::fprintf(stderr, "stint: the stand-in of %s was killed; the job runs on, and its end will not be seen\n",
+                 job.name.c_str());
+  } else if (!outcome.ending) {
     std::fprintf(stderr, "stint: %s was killed with its stand-in\n", job.name.c_str());
   }
   // Who restarts it wants its numbers, and an orphan's are free only when somebody has reaped it.
@@ -210,11 +220,8 @@ Result<int> stay_with(const Job& job, Family& family, std::optional<TerminalRela
     if (!gone && gone.error().os_errno() != ECHILD) return std::move(gone).error();
   }
   if (keep || outcome.stopped_by || outcome.others_left) return outcome.exit_status;
-  Result<std::vector<int>> checkpoints = list_checkpoints(job.directory);
   // It has run, its status goes to the caller, nothing is left to tell. What cannot be removed harms nobody.
-  if (checkpoints && checkpoints->empty()) {
-    if (Result<> removed = sys::remove_tree(job.directory); !removed) return outcome.exit_status;
-  }
+  (void)forget_job(job).has_value();
   return outcome.exit_status;
 }
 
@@ -230,12 +237,12 @@ Result<int> launch(LaunchPlan plan) {
   Result<Family> family = start(plan, job, caller, terminal);
   if (!family) {
     Error error = std::move(family).error();
-    if (Result<> gone = sys::remove_tree(job.directory); !gone) error = std::move(error).in(gone.error().text());
+    if (Result<> gone = remove_job(job.directory); !gone) error = std::move(error).in(gone.error().text());
     if (!detached.child) return error;
     if (!send_failure(detached.parent.get(), error)) sys::exit_now(kOurFailure);
     sys::exit_now(kOurFailure);
   }
-  plan.claim.lock.reset();
+  unlock_job(std::move(plan.claim.lock));
   for (const std::string& note : family->notes) std::fprintf(stderr, "stint: %s: %s\n", job.name.c_str(), note.c_str());
   if (detached.child) TRY(send_report(detached.parent.get(), ReportKind::kRoot, family->root.number));
   detached.parent.reset();

@@ -14,6 +14,7 @@ struct LaunchPlan {
   std::vector<std::string> arguments;  // the program first
   Claim claim;
   bool contained = true;
+  bool own_ipc = true;  // an IPC namespace of its own, where it may be had
   // Nobody waits for it: reads nothing, writes to its log.
   bool detached = false;
   SupervisorOptions supervisor;

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/remote.h"
 #include "base/result.h"
+#include "sys/fd.h"
 
 namespace stint::job {
 
@@ -37,11 +38,14 @@ struct Report {
 };
 
 Result<> send_report(int socket, ReportKind kind, int value = 0, int detail = 0, const std::string& text = {});
+// kStandIn, with the master of the job's terminal; -1: it has none.
+Result<> send_stand_in(int socket, int number, int master);
 Result<> send_failure(int socket, const Error& error);
 
 struct ReportTaken {
   bool ended = false;  // nobody is left who could send
   std::optional<Report> report;
+  sys::UniqueFd master{};  // with kStandIn
 };
 // The next report; neither ended nor a report when `wait` is false and there is none.
 Result<ReportTaken> take_report(int socket, bool wait);

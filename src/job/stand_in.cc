@@ -1,12 +1,12 @@
 #include "job/stand_in.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/wait.h>
 
 #include <array>
 
 #include "job/report.h"
+#include "job/state.h"
 #include "sys/file.h"
 #include "sys/poll.h"
 #include "sys/process.h"
@@ -51,16 +51,14 @@ class StandIn {
         return report(ReportKind::kStopped, state.status, 0);
       case CLD_CONTINUED:
         return report(ReportKind::kContinued, 0, 0);
-      case CLD_EXITED:
-        write_status(fmt::format("exited {}\n", state.status));
-        break;
       default:
-        write_status(fmt::format("killed {}\n", state.status));
         break;
     }
+    bool exited = state.code == CLD_EXITED;
+    // Where that cannot be written, the job still ends, and the supervisor is told.
+    (void)write_ending(place_.directory, {!exited, state.status});
     // Its number may be another's from now on.
     place_.root = 0;
-    bool exited = state.code == CLD_EXITED;
     int detail = (state.code == CLD_DUMPED ? kDumpedCore : 0) | (has_child() ? kOthersLeft : 0);
     report(exited ? ReportKind::kExited : ReportKind::kKilled, state.status, detail);
   }
@@ -73,13 +71,6 @@ class StandIn {
   void report(ReportKind kind, int value, int detail) {
     if (!place_.socket.valid()) return;
     if (!send_report(place_.socket.get(), kind, value, detail)) place_.socket.reset();
-  }
-
-  void write_status(const std::string& text) {
-    std::string path = place_.directory + "/status";
-    Result<sys::UniqueFd> file = sys::open(path + ".new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (!file || !sys::write_all(file->get(), bytes_of(text))) return;
-    if (!sys::rename(path + ".new", path)) return;
   }
 
   // Until a child changed, the supervisor died, or the terminal has something to say that nobody else hears.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cctype>
@@ -31,6 +32,14 @@ Result<bool> is_there(const std::string& path) {
   return std::move(found).error();
 }
 
+// Whether the open file is still the one of that name.
+Result<bool> is_file_at(const std::string& path, int fd) {
+  struct stat open = TRY(sys::fstat(fd));
+  Result<struct stat> named = sys::lstat(path);
+  if (!named && named.error().os_errno() == ENOENT) return false;
+  return TRY(std::move(named)).st_ino == open.st_ino;
+}
+
 // Whether a job of this name may be forgotten without losing anything but its log.
 Result<> make_room(const std::string& name, const std::string& directory) {
   std::vector<int> checkpoints = TRY(list_checkpoints(directory));
@@ -49,6 +58,12 @@ Result<> make_room(const std::string& name, const std::string& directory) {
   return {};
 }
 
+Result<> empty_but_for_lock(const std::string& directory) {
+  for (const std::string& entry : TRY(sys::list_directory(directory)))
+    if (entry != "lock") TRY(sys::remove_tree(directory + "/" + entry));
+  return {};
+}
+
 // The claim on one name; nothing when it is taken and `give_way`.
 Result<std::optional<Claim>> claim_exactly(const std::string& jobs, const std::string& name, bool give_way) {
   std::string directory = jobs + "/" + name;
@@ -56,12 +71,12 @@ Result<std::optional<Claim>> claim_exactly(const std::string& jobs, const std::s
   bool there = !made && made.error().os_errno() == EEXIST;
   if (!made && !there) return std::move(made).error();
   if (there && give_way) return std::optional<Claim>();
-  sys::UniqueFd lock = TRY(lock_job(directory));
+  Result<sys::UniqueFd> locked = lock_job(directory);
+  if (!locked && locked.error().os_errno() == ENOENT) return claim_exactly(jobs, name, give_way);  // Just removed.
+  sys::UniqueFd lock = TRY(std::move(locked));
   if (there) {
     TRY(make_room(name, directory));
-    for (const std::string& entry : TRY(sys::list_directory(directory))) {
-      if (entry != "lock") TRY(sys::remove_tree(directory + "/" + entry));
-    }
+    TRY(empty_but_for_lock(directory));
   }
   return std::optional<Claim>(Claim{name, directory, std::move(lock)});
 }
@@ -76,6 +91,17 @@ std::optional<int> number_in(std::string_view text) {
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
   return text;
+}
+
+std::optional<Ending> ending_in(const std::string& directory) {
+  Result<std::string> text = sys::read_whole(directory + "/status");
+  if (!text) return std::nullopt;
+  std::string_view line = trimmed(*text);
+  bool killed = line.starts_with("killed ");
+  if (!killed && !line.starts_with("exited ")) return std::nullopt;
+  std::optional<int> value = number_in(line.substr(7));
+  if (!value) return std::nullopt;
+  return Ending{killed, *value};
 }
 
 }  // namespace
@@ -128,8 +154,7 @@ Result<> check_name(std::string_view name) {
 
 std::string name_for(const std::vector<std::string>& arguments, const std::string& working_directory, bool stable) {
   std::string name = arguments[0].substr(arguments[0].rfind('/') + 1);
-  std::replace_if(
-      name.begin(), name.end(), [](char letter) { return !may_be_in_name(letter); }, '_');
+  std::replace_if(name.begin(), name.end(), [](char letter) { return !may_be_in_name(letter); }, '_');
   if (!check_name(name)) name = "job-" + name.substr(0, kLongestName / 2);
   if (!stable) return name.substr(0, kLongestName - 8);
   std::string all = working_directory;
@@ -149,20 +174,44 @@ Result<Claim> claim_job(const std::string& name, bool numbered) {
 }
 
 Result<sys::UniqueFd> lock_job(const std::string& directory, int patience_ms) {
-  sys::UniqueFd lock = TRY(sys::open(directory + "/lock", O_RDWR | O_CREAT, 0600));
+  std::string path = directory + "/lock";
   constexpr int kLook_ms = 2;
-  for (int waited = 0; !TRY(sys::try_lock(lock.get(), sys::Lock::kExclusive)); waited += kLook_ms) {
+  for (int waited = 0;; waited += kLook_ms) {
+    sys::UniqueFd lock = TRY(sys::open(path, O_RDWR | O_CREAT, 0600));
+    // Whoever held it may have removed the job: then it locks nothing.
+    if (TRY(sys::try_lock(lock.get(), sys::Lock::kExclusive)) && TRY(is_file_at(path, lock.get()))) return lock;
     if (waited >= patience_ms) return failed("another stint is starting, checkpointing or restarting it just now");
     TRY(sys::poll({}, kLook_ms));
   }
-  return lock;
+}
+
+void unlock_job(sys::UniqueFd lock) {
+  // Whatever goes wrong here, it is free when the last copy is closed.
+  (void)sys::unlock(lock.get());
 }
 
 Result<Job> find_job(const std::string& name) {
   TRY(check_name(name));
   std::string directory = TRY(jobs_directory()) + "/" + name;
   if (!TRY(is_there(directory))) return usage(fmt::format("no job {} (`stint ps` lists them)", name));
+  if (!TRY(is_there(directory + "/job.json")))
+    return failed(fmt::format("job {} is only just being started, or its start was cut off; try again", name));
   return read_job(directory);
+}
+
+Result<> remove_job(const std::string& directory) {
+  TRY(empty_but_for_lock(directory));
+  // From here on whoever wants the name may make a lock of its own there, and the directory stays.
+  TRY(sys::unlink(directory + "/lock"));
+  return sys::rmdir(directory);
+}
+
+Result<> forget_job(const Job& job) {
+  sys::UniqueFd lock = TRY(lock_job(job.directory, kLockPatience_ms));
+  Member stand_in = TRY(read_job(job.directory)).stand_in;
+  bool ours = stand_in.pid == job.stand_in.pid && stand_in.start_time == job.stand_in.start_time;
+  if (!ours || !TRY(list_checkpoints(job.directory)).empty()) return {};
+  return remove_job(job.directory);
 }
 
 Result<std::vector<std::string>> list_jobs() {
@@ -200,15 +249,13 @@ JobState state_of(const Job& job) {
   return is_alive(job.stand_in) ? JobState::kRunning : JobState::kLost;
 }
 
-std::optional<Ending> ending_of(const Job& job) {
-  Result<std::string> text = sys::read_whole(job.directory + "/status");
-  if (!text) return std::nullopt;
-  std::string_view line = trimmed(*text);
-  bool killed = line.starts_with("killed ");
-  if (!killed && !line.starts_with("exited ")) return std::nullopt;
-  std::optional<int> value = number_in(line.substr(7));
-  if (!value) return std::nullopt;
-  return Ending{killed, *value};
+std::optional<Ending> ending_of(const Job& job) { return ending_in(job.directory); }
+
+Result<> write_ending(const std::string& directory, const Ending& ending) {
+  std::string path = directory + "/status";
+  sys::UniqueFd file = TRY(sys::open(path + ".new", O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  TRY(sys::write_all(file.get(), bytes_of(fmt::format("{} {}\n", ending.killed ? "killed" : "exited", ending.value))));
+  return sys::rename(path + ".new", path);
 }
 
 Result<> mark_stopped(const Job& job, int checkpoint) {
@@ -221,6 +268,8 @@ Result<> mark_stopped(const Job& job, int checkpoint) {
 std::optional<int> stopped_by(const std::string& directory) {
   Result<std::string> text = sys::read_whole(directory + "/stopped");
   if (!text) return std::nullopt;
+  std::optional<Ending> ending = ending_in(directory);
+  if (ending && !(ending->killed && ending->value == SIGKILL)) return std::nullopt;
   return number_in(trimmed(*text));
 }
 

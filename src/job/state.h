@@ -95,6 +95,15 @@ Result<Claim> claim_job(const std::string& name, bool numbered);
 inline constexpr int kLockPatience_ms = 20'000;
 Result<sys::UniqueFd> lock_job(const std::string& directory, int patience_ms = 0);
 
+// The family has been forked while it was held, and some of it still have a copy: they must not hold it any longer.
+void unlock_job(sys::UniqueFd lock);
+
+// Removes a job, whose lock the caller holds.
+Result<> remove_job(const std::string& directory);
+// Removes a job that has ended, unless it has a checkpoint or its name is another's by now. A checkpoint under way is
+// waited for: it may become whole without its program.
+Result<> forget_job(const Job& job);
+
 Result<> write_job(const Job& job);
 Result<Job> read_job(const std::string& directory);
 // By name.
@@ -109,11 +118,15 @@ bool is_alive(const Member& member);
 JobState state_of(const Job& job);
 // How the root ended; nothing when it runs, or was killed with its stand-in.
 std::optional<Ending> ending_of(const Job& job);
+Result<> write_ending(const std::string& directory, const Ending& ending);
 
+// A process that was started without us as a job, without name and directory.
+Result<Job> look_at(Pid root);
 // A process that was started without us becomes a job, named after its program: for `checkpoint PID`.
 Result<Job> adopt(Pid root);
 
-// The marker that a checkpoint has stopped the job.
+// The marker that a checkpoint stops the job, which is then killed. Who ended otherwise had gone on: the checkpoint
+// itself was killed in between.
 Result<> mark_stopped(const Job& job, int checkpoint);
 std::optional<int> stopped_by(const std::string& directory);
 // Takes away what the last run left (status, stopped), before the next one starts.

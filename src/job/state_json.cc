@@ -135,8 +135,8 @@ Result<Job> read_job(const std::string& directory) {
   job.terminal_device = number<uint64_t>(json, "terminal_device");
   job.agent_hash = string(json, "agent_hash");
   for (const Json& stand_in : json.value("stand_ins", Json::array()))
-    job.stand_ins.push_back({number<int32_t>(stand_in, "pid"), number<int32_t>(stand_in, "pgid"),
-                             number<int32_t>(stand_in, "sid")});
+    job.stand_ins.push_back(
+        {number<int32_t>(stand_in, "pid"), number<int32_t>(stand_in, "pgid"), number<int32_t>(stand_in, "sid")});
   return job;
 }
 

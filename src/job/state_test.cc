@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -59,6 +60,52 @@ TEST_F(JobDirectory, a_name_is_claimed_by_one_at_a_time) {
   EXPECT_EQ(claim_job("sim", true)->name, "sim-2");
 }
 
+TEST_F(JobDirectory, a_job_that_is_claimed_and_not_written_yet_is_being_started) {
+  Claim claim = *claim_job("sim", false);
+  Result<Job> found = find_job("sim");
+  ASSERT_FALSE(found);
+  EXPECT_NE(found.error().text().find("job sim is only just being started"), std::string::npos) << found.error().text();
+  EXPECT_EQ(find_job("other").error().kind(), ErrorKind::kUsage);
+}
+
+TEST_F(JobDirectory, a_lock_that_is_given_back_is_free_though_a_copy_of_it_is_open) {
+  Claim claim = *claim_job("shared", false);
+  sys::UniqueFd copy(::dup(claim.lock.get()));  // As in a root that has not executed its program yet.
+  EXPECT_FALSE(lock_job(claim.directory));
+  unlock_job(std::move(claim.lock));
+  EXPECT_TRUE(lock_job(claim.directory));
+}
+
+TEST_F(JobDirectory, a_lock_of_a_job_that_was_removed_meanwhile_is_no_lock) {
+  Claim claim = *claim_job("gone", false);
+  sys::UniqueFd old = *sys::open(claim.directory + "/lock", O_RDWR);
+  ASSERT_TRUE(remove_job(claim.directory));
+  EXPECT_EQ(lock_job(claim.directory).error().os_errno(), ENOENT);
+  Claim again = *claim_job("gone", false);
+  claim.lock.reset();
+  EXPECT_TRUE(*sys::try_lock(old.get(), sys::Lock::kExclusive));
+  EXPECT_FALSE(lock_job(again.directory));
+}
+
+TEST_F(JobDirectory, a_job_is_forgotten_only_by_its_own_supervisor_and_without_checkpoints) {
+  Claim claim = *claim_job("sim", false);
+  Job job;
+  job.directory = claim.directory;
+  job.stand_in = *member(Pid{sys::own_pid()}, JobPid{1});
+  ASSERT_TRUE(write_job(job));
+  claim.lock.reset();
+  Job before = job;
+  before.stand_in.start_time -= 1;
+  ASSERT_TRUE(forget_job(before));
+  ASSERT_TRUE(sys::make_directories(claim.directory + "/checkpoints/1", 0700));
+  ASSERT_TRUE(forget_job(job));
+  ASSERT_TRUE(read_job(claim.directory));
+  ASSERT_TRUE(sys::remove_tree(claim.directory + "/checkpoints/1"));
+  ASSERT_TRUE(sys::make_directories(claim.directory + "/checkpoints/1.partial", 0700));
+  ASSERT_TRUE(forget_job(job));
+  EXPECT_EQ(sys::stat(claim.directory).error().os_errno(), ENOENT);
+}
+
 TEST_F(JobDirectory, a_job_with_checkpoints_is_not_overwritten) {
   Claim claim = *claim_job("kept", false);
   claim.lock.reset();
@@ -107,6 +154,19 @@ TEST_F(JobDirectory, the_marker_of_a_checkpoint_that_stopped_it_goes_before_the_
   ASSERT_TRUE(clear_ending(claim.directory));
   EXPECT_FALSE(stopped_by(claim.directory));
   EXPECT_TRUE(clear_ending(claim.directory));
+}
+
+TEST_F(JobDirectory, the_marker_means_nothing_when_the_job_went_on_and_ended_by_itself) {
+  Claim claim = *claim_job("went-on", false);
+  Job job;
+  job.directory = claim.directory;
+  ASSERT_TRUE(mark_stopped(job, 12));
+  ASSERT_TRUE(write_ending(claim.directory, {.killed = true, .value = SIGKILL}));
+  EXPECT_EQ(stopped_by(claim.directory), 12);
+  ASSERT_TRUE(write_ending(claim.directory, {.killed = false, .value = 0}));
+  EXPECT_FALSE(stopped_by(claim.directory));
+  ASSERT_TRUE(write_ending(claim.directory, {.killed = true, .value = SIGTERM}));
+  EXPECT_FALSE(stopped_by(claim.directory));
 }
 
 TEST(JobName, must_be_plain_and_no_number) {

@@ -100,9 +100,9 @@ class Supervisor {
     outcome_ = outcome;
   }
 
-  // The stand-in was killed, and in a contained job everybody with it.
+  // The stand-in was killed. The job may live on: as an orphan, or below its init.
   Result<> end_without_a_word() {
-    outcome_ = Outcome{128 + SIGKILL, std::nullopt, stopped_by(job_.directory), false};
+    outcome_ = Outcome{128 + SIGKILL, std::nullopt, stopped_by(job_.directory), is_alive(job_.root)};
     if (outcome_->stopped_by) outcome_->exit_status = kStoppedByCheckpoint;
     return {};
   }

@@ -21,7 +21,8 @@ char* map(size_t size) {
   return static_cast<char*>(memory);
 }
 
-// The VmFlags of the mapping that holds the address, without "sd" (soft-dirty): that one belongs to who tracks writes.
+// The VmFlags of the mapping that holds the address, without "sd" (soft-dirty) and "uw" (userfaultfd): these belong to
+// who follows writes.
 std::string vm_flags(const void* address) {
   std::istringstream smaps(read_whole("/proc/self/smaps"));
   bool here = false;
@@ -33,7 +34,8 @@ std::string vm_flags(const void* address) {
     }
     if (!here || !line.starts_with("VmFlags: ")) continue;
     std::string flags = line.substr(9);
-    if (const size_t soft_dirty = flags.find("sd "); soft_dirty != std::string::npos) flags.erase(soft_dirty, 3);
+    for (const char* code : {"sd ", "uw "})
+      if (const size_t at = flags.find(code); at != std::string::npos) flags.erase(at, 3);
     return flags;
   }
   return "not mapped";

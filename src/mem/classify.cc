@@ -198,15 +198,20 @@ uint64_t VmaPages::changed() const {
   return bytes;
 }
 
-Result<std::vector<VmaPages>> pages_to_save(std::span<const proc::Vma> vmas, const sys::Pagemap& pagemap,
-                                            std::span<const proc::VmaUsage> usage) {
-  std::vector<VmaPages> pages(vmas.size());
+Result<std::vector<sys::PageRun>> scan(std::span<const proc::Vma> vmas, const sys::Pagemap& pagemap) {
   // [vsyscall] lies beyond what a process may be asked about.
   auto last = std::find_if(vmas.rbegin(), vmas.rend(), private_memory);
-  if (last == vmas.rend()) return pages;
+  if (last == vmas.rend()) return std::vector<sys::PageRun>();
+  return pagemap.own_pages({vmas.front().range.start, last->range.end}).in("page table");
+}
+
+Result<std::vector<VmaPages>> pages_to_save(std::span<const proc::Vma> vmas, const sys::Pagemap& pagemap,
+                                            std::span<const proc::VmaUsage> usage,
+                                            const std::vector<sys::PageRun>* scanned) {
+  std::vector<VmaPages> pages(vmas.size());
   bool at_once = pagemap.method() == sys::PagemapMethod::kScan;
   std::vector<sys::PageRun> runs;
-  if (at_once) runs = TRY(pagemap.own_pages({vmas.front().range.start, last->range.end}).in("page table"));
+  if (at_once) runs = scanned != nullptr ? *scanned : TRY(scan(vmas, pagemap));
   size_t next = 0;
   for (size_t i = 0; i < vmas.size(); ++i) {
     if (!private_memory(vmas[i])) continue;

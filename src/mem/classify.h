@@ -75,9 +75,12 @@ struct VmaPages {
 // For each mapping given, in the same order; nothing for shared mappings (their pages belong to the object behind them)
 // and for those that the kernel makes. Mappings without any access are looked at like all others. `usage`, if given, is
 // smaps of the same stop: where only PagemapMethod::kEntries works, it spares reading the table of large empty
-// mappings.
+// mappings. `scanned`, if given, is what scan() has found in the same stop.
 Result<std::vector<VmaPages>> pages_to_save(std::span<const proc::Vma> vmas, const sys::Pagemap& pagemap,
-                                            std::span<const proc::VmaUsage> usage = {});
+                                            std::span<const proc::VmaUsage> usage = {},
+                                            const std::vector<sys::PageRun>* scanned = nullptr);
+// The own pages of all these mappings at once, for PagemapMethod::kScan.
+Result<std::vector<sys::PageRun>> scan(std::span<const proc::Vma> vmas, const sys::Pagemap& pagemap);
 
 // The table of `stint show --memory`: one row for each object and segment.
 struct MemoryRow {

@@ -28,7 +28,22 @@ Result<> Copier::add(uint64_t address, uint64_t offset, uint64_t size, bool thro
 Result<> Copier::finish() {
   if (runs_.empty()) return {};
   std::unique_ptr<image::PageBuffer> buffer = TRY(sink_.page_buffer());
-  std::byte* to = buffer->data();
+  Result<> done = read(buffer->data());
+  if (!done.has_value() && unreadable_ == Unreadable::kFails) return done;
+  if (done.has_value()) {
+    TRY(sink_.put_pages(std::move(runs_), std::move(buffer)));
+  } else {
+    for (const image::PageRun& run : runs_) left_out_.push_back({run.offset, run.offset + run.size});
+    bytes_ -= filled_;
+  }
+  runs_.clear();
+  pieces_.clear();
+  filled_ = 0;
+  return {};
+}
+
+// All pieces, one after another.
+Result<> Copier::read(std::byte* to) {
   for (size_t first = 0; first < pieces_.size();) {
     size_t last = first;
     if (pieces_[first].through_file) {
@@ -48,10 +63,6 @@ Result<> Copier::finish() {
     to += size;
     first = last;
   }
-  TRY(sink_.put_pages(std::move(runs_), std::move(buffer)));
-  runs_.clear();
-  pieces_.clear();
-  filled_ = 0;
   return {};
 }
 

@@ -21,7 +21,8 @@ class Worker {
       : process_(process), source_(source), place_(place), zero_matters_(zero_matters) {}
 
   Result<> fill(const image::Source::Block& block) {
-    if (block.all_zero && std::ranges::none_of(block.runs, [&](const image::PageRun& run) { return zero_matters_(run.offset); }))
+    if (block.all_zero &&
+        std::ranges::none_of(block.runs, [&](const image::PageRun& run) { return zero_matters_(run.offset); }))
       return {};
     uint64_t size = 0;
     for (const image::PageRun& run : block.runs) size += run.size;
@@ -75,7 +76,8 @@ class Worker {
     if (pieces_.empty()) return {};
     size_t put = TRY(sys::write_memory_pieces(process_, from_, queued_, pieces_));
     if (put != queued_)
-      return failed(fmt::format("memory near {:#x} cannot be written", reinterpret_cast<uint64_t>(pieces_[0].iov_base)));
+      return failed(
+          fmt::format("memory near {:#x} cannot be written", reinterpret_cast<uint64_t>(pieces_[0].iov_base)));
     pieces_.clear();
     queued_ = 0;
     return {};
@@ -112,8 +114,8 @@ Result<> fill_space(Pid process, const image::Source& source, uint64_t space, co
       next = blocks.size();
     }
   };
-  size_t threads = std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()),
-                                    1 + blocks.size() / kBlocksWorthAThread);
+  size_t threads =
+      std::min<size_t>(std::max(1u, std::thread::hardware_concurrency()), 1 + blocks.size() / kBlocksWorthAThread);
   std::vector<std::jthread> others;
   for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
   work();

@@ -1,6 +1,6 @@
-// Bringing saved pages into a process from outside, by all cores: blocks are verified and decompressed on as many threads
-// as there are processors, and written by process_vm_writev(2), which faults in what is missing. Pages that the program
-// itself may not write go through /proc/PID/mem.
+// Bringing saved pages into a process from outside, by all cores: blocks are verified and decompressed on as many
+// threads as there are processors, and written by process_vm_writev(2), which faults in what is missing. Pages that the
+// program itself may not write go through /proc/PID/mem.
 #pragma once
 
 #include <functional>

@@ -3,13 +3,17 @@
 #include <asm/prctl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 
+#include "image/ipc_records.h"
 #include "mem/fill.h"
+#include "mem/inherit.h"
 #include "proc/maps.h"
 #include "sys/procfs.h"
+#include "task/memory_policy.h"
 
 namespace stint::mem {
 namespace {
@@ -19,9 +23,7 @@ constexpr int kMapFixedNoReplace = 0x100000;
 constexpr uint64_t kArchMapVdso64 = 0x2003;
 constexpr uint64_t kGuardInstall = 102;  // MADV_GUARD_INSTALL, Linux 6.13
 
-bool asked(const image::VmaRecord& vma, std::string_view flag) {
-  return proc::VmFlags(vma.advice).has(flag);
-}
+bool asked(const image::VmaRecord& vma, std::string_view flag) { return proc::VmFlags(vma.advice).has(flag); }
 
 uint64_t map_flags(const image::VmaRecord& vma) {
   uint64_t flags = kMapFixedNoReplace | (vma.shared ? MAP_SHARED : MAP_PRIVATE);
@@ -36,8 +38,8 @@ struct Advice {
   std::string_view flag;
   int advice;
 };
-constexpr Advice kAdvice[] = {{"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM},      {"dc", MADV_DONTFORK},
-                              {"dd", MADV_DONTDUMP},   {"mg", MADV_MERGEABLE},   {"wf", MADV_WIPEONFORK},
+constexpr Advice kAdvice[] = {{"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM},    {"dc", MADV_DONTFORK},
+                              {"dd", MADV_DONTDUMP},   {"mg", MADV_MERGEABLE}, {"wf", MADV_WIPEONFORK},
                               {"hg", MADV_HUGEPAGE},   {"nh", MADV_NOHUGEPAGE}};
 
 }  // namespace
@@ -49,11 +51,48 @@ Result<> Rebuild::flush(tracee::Table& table) {
   return {};
 }
 
-Result<> Rebuild::empty(Range keep) {
-  tracee::Table table(hands_);
+Result<> empty_memory(tracee::StoppedProcess& process, tracee::Hands& hands, Range keep) {
+  tracee::Table table(hands);
   table.must("munmap", SYS_munmap, {0, keep.start});
   table.must("munmap", SYS_munmap, {keep.end, kTaskSize - keep.end});
-  return table.run(process_.leader(), process_.pid());
+  return table.run(process.leader(), process.pid());
+}
+
+namespace {
+
+Result<> attach_segment(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t object, uint64_t start) {
+  uint64_t id = object & ~(image::kSysvSegment | image::kSysvReadOnly);
+  uint64_t flags = (object & image::kSysvReadOnly) != 0 ? SHM_RDONLY : 0;
+  TRY(hands.call(process.leader(), "shmat", {SYS_shmat, {id, start, flags}}));
+  return {};
+}
+
+}  // namespace
+
+Result<> remove_segments(tracee::StoppedProcess& process, tracee::Hands& hands, std::span<const int> ids) {
+  for (int id : ids)
+    TRY(hands.call(process.leader(), "IPC_RMID", {SYS_shmctl, {static_cast<uint64_t>(id), IPC_RMID, 0}}));
+  return {};
+}
+
+Result<> stage_shared_memory(tracee::StoppedProcess& process, tracee::Hands& hands, const image::Source& source,
+                             const MappingSources& sources) {
+  for (const auto& [id, start] : sources.staging) {
+    if ((id & image::kSysvSegment) != 0) {
+      TRY(attach_segment(process, hands, id, start).in(fmt::format("System V segment {:#x}", id)));
+      continue;
+    }
+    uint64_t size = page_up(sources.memory.at(id).size);
+    constexpr uint64_t kFlags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | kMapFixedNoReplace;
+    tracee::Call map{SYS_mmap, {start, size, PROT_READ | PROT_WRITE, kFlags, ~uint64_t{0}, 0}};
+    TRY(hands.call(process.leader(), "mmap shared memory", map));
+    Placement place = [&, start = start](uint64_t offset, uint64_t*) -> Result<FillTarget> {
+      if (offset >= size) return damaged("a page lies outside of its shared memory");
+      return FillTarget{start + offset, false};
+    };
+    TRY(fill_space(process.pid(), source, image::kObjectSpace | id, place, [](uint64_t) { return false; }));
+  }
+  return {};
 }
 
 Result<> Rebuild::map_vdso(uint64_t vvar_start, uint64_t vdso_start) {
@@ -66,51 +105,83 @@ Result<> Rebuild::map_vdso(uint64_t vvar_start, uint64_t vdso_start) {
   return unfit("this kernel lays out its vDSO differently from the one where the checkpoint was taken");
 }
 
-Result<> Rebuild::map(const MappingFds& fds) {
-  for (const image::SharedMemoryRecord& object : shared_memory_)
-    if (!object.memfd) TRY(map_shared_anonymous(object));
+Result<uint64_t> Rebuild::descriptor_for(const image::VmaRecord& vma) const {
+  switch (vma.backing) {
+    case image::Backing::kFile:
+    case image::Backing::kDevice:
+    case image::Backing::kAgentLedger: {
+      bool ledger = vma.backing == image::Backing::kAgentLedger;
+      auto file = sources_.files.find(ledger ? image::kLedgerSpace : vma.object);
+      if (file == sources_.files.end()) return damaged(fmt::format("mapping {:#x} has no file", vma.start));
+      return static_cast<uint64_t>(file->second);
+    }
+    case image::Backing::kSharedMemory: {
+      auto memfd = sources_.memfds.find(vma.object);
+      if (memfd == sources_.memfds.end()) return damaged(fmt::format("mapping {:#x} has no memory", vma.start));
+      return static_cast<uint64_t>(memfd->second);
+    }
+    default:
+      return ~uint64_t{0};
+  }
+}
+
+Result<> Rebuild::keep_from(const std::vector<image::VmaRecord>& parents) {
+  kept_ = kept_mappings(parents, vmas_);
+  std::vector<Range> came;
+  for (const image::VmaRecord& vma : parents)
+    if (vma.backing != image::Backing::kVdso) came.push_back({vma.start, vma.end});
+  tracee::Table table(hands_);
+  for (const Range& range : subtract(came, kept_)) {
+    table.must("munmap", SYS_munmap, {range.start, range.size()});
+    if (table.calls() == tracee::Hands::kTableCalls) TRY(flush(table));
+  }
+  for (const image::VmaRecord& vma : vmas_) {
+    if (vma.shared || vma.backing == image::Backing::kVdso) continue;
+    std::vector<Range> inherited;
+    for (size_t i = 0; i + 1 < vma.inherited.size(); i += 2)
+      inherited.push_back({vma.inherited[i], vma.inherited[i + 1]});
+    for (const Range& range : subtract(cut_out(kept_, {vma.start, vma.end}), inherited)) {
+      table.must("madvise MADV_DONTNEED", SYS_madvise, {range.start, range.size(), MADV_DONTNEED});
+      if (table.calls() == tracee::Hands::kTableCalls) TRY(flush(table));
+    }
+  }
+  return table.empty() ? Result<>() : flush(table);
+}
+
+void Rebuild::ask_for_mapping(tracee::Table& table, const image::VmaRecord& vma, Range part, uint64_t fd) const {
+  auto staged = sources_.staging.find(vma.object);
+  uint64_t offset = vma.offset + (part.start - vma.start);
+  if (vma.backing == image::Backing::kSharedMemory && staged != sources_.staging.end()) {
+    uint64_t from = staged->second + offset;
+    table.must("mremap", SYS_mremap, {from, 0, part.size(), MREMAP_MAYMOVE | MREMAP_FIXED, part.start});
+    uint32_t staged_as = (vma.object & image::kSysvReadOnly) != 0 ? PROT_READ : PROT_READ | PROT_WRITE;
+    if (vma.prot != staged_as) table.must("mprotect", SYS_mprotect, {part.start, part.size(), vma.prot});
+  } else {
+    table.must("mmap", SYS_mmap, {part.start, part.size(), vma.prot, map_flags(vma), fd, offset});
+  }
+}
+
+Result<> Rebuild::map() {
   tracee::Table table(hands_);
   for (const image::VmaRecord& vma : vmas_) {
     if (vma.backing == image::Backing::kVdso) continue;
-    uint64_t fd = ~uint64_t{0};
-    bool ledger = vma.backing == image::Backing::kAgentLedger;
-    if (vma.backing == image::Backing::kFile || vma.backing == image::Backing::kDevice || ledger) {
-      auto file = fds.files.find(ledger ? image::kLedgerSpace : vma.object);
-      if (file == fds.files.end()) return damaged(fmt::format("mapping {:#x} has no file", vma.start));
-      fd = file->second;
-    } else if (vma.backing == image::Backing::kSharedMemory) {
-      auto memfd = fds.shared_memory.find(vma.object);
-      if (memfd == fds.shared_memory.end()) continue;  // map_shared_anonymous made it
-      fd = memfd->second;
+    Range whole{vma.start, vma.end};
+    bool staged = vma.backing == image::Backing::kSharedMemory && sources_.staging.contains(vma.object);
+    uint64_t fd = staged ? 0 : TRY(descriptor_for(vma));
+    for (const Range& part : subtract({&whole, 1}, cut_out(kept_, whole))) {
+      ask_for_mapping(table, vma, part, fd);
+      if (table.calls() + 2 > tracee::Hands::kTableCalls) TRY(flush(table));
     }
-    table.must("mmap", SYS_mmap, {vma.start, vma.end - vma.start, vma.prot, map_flags(vma), fd, vma.offset});
-    if (table.calls() == tracee::Hands::kTableCalls) TRY(flush(table));
   }
-  return flush(table).in("map the program's memory");
+  return table.empty() ? Result<>() : flush(table).in("map the program's memory");
 }
 
-// An anonymous shared object has no descriptor: it is mapped once as a whole, and mremap(2) with an old size of 0 makes
-// another mapping of the same pages for each place where the program had one.
-Result<> Rebuild::map_shared_anonymous(const image::SharedMemoryRecord& object) {
-  tracee::Thread& leader = process_.leader();
-  uint64_t size = page_up(object.size);
-  tracee::Call map{SYS_mmap, {0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
-                              ~uint64_t{0}, 0}};
-  uint64_t whole = static_cast<uint64_t>(TRY(hands_.call(leader, "mmap shared memory", map)));
-  Placement place = [&](uint64_t offset, uint64_t*) -> Result<FillTarget> {
-    if (offset >= size) return damaged("a page lies outside of its shared memory");
-    return FillTarget{whole + offset, false};
-  };
-  TRY(fill_space(process_.pid(), source_, image::kObjectSpace | object.id, place, [](uint64_t) { return false; }));
-  tracee::Table table(hands_);
-  for (const image::VmaRecord& vma : vmas_) {
-    if (vma.backing != image::Backing::kSharedMemory || vma.object != object.id) continue;
-    uint64_t length = vma.end - vma.start;
-    table.must("mremap", SYS_mremap, {whole + vma.offset, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, vma.start});
-    if (vma.prot != (PROT_READ | PROT_WRITE)) table.must("mprotect", SYS_mprotect, {vma.start, length, vma.prot});
-  }
-  table.must("munmap", SYS_munmap, {whole, size});
-  return table.run(leader, process_.pid());
+Result<> drop_staging(tracee::StoppedProcess& process, tracee::Hands& hands, const MappingSources& sources) {
+  if (sources.staging.empty()) return {};
+  tracee::Table table(hands);
+  for (const auto& [id, start] : sources.staging)
+    table.must("munmap", SYS_munmap, {start, page_up(sources.memory.at(id).size)});
+  return table.run(process.leader(), process.pid());
 }
 
 Result<> Rebuild::fill(int32_t job_pid) {
@@ -122,7 +193,8 @@ Result<> Rebuild::fill(int32_t job_pid) {
   };
   Placement place = [&](uint64_t offset, uint64_t* contiguous) -> Result<FillTarget> {
     const image::VmaRecord* vma = find(offset);
-    if (vma == nullptr || vma->shared) return damaged(fmt::format("a page at {:#x} lies in no private mapping", offset));
+    if (vma == nullptr || vma->shared)
+      return damaged(fmt::format("a page at {:#x} lies in no private mapping", offset));
     *contiguous = vma->end - offset;
     return FillTarget{offset, (vma->prot & PROT_WRITE) == 0};
   };
@@ -141,10 +213,12 @@ Result<> Rebuild::advise() {
     for (const Advice& entry : kAdvice)
       if (asked(vma, entry.flag))
         table.must("madvise", SYS_madvise, {vma.start, length, static_cast<uint64_t>(entry.advice)});
+    task::set_mapping_policy(table, vma.start, length, vma.policy);
     for (size_t i = 0; i + 1 < vma.guards.size(); i += 2)
       table.must("madvise MADV_GUARD_INSTALL", SYS_madvise,
                  {vma.guards[i], vma.guards[i + 1] - vma.guards[i], kGuardInstall});
-    if (asked(vma, "lo")) table.must("mlock2 (see ulimit -l)", SYS_mlock2, {vma.start, length, asked(vma, "lf") ? MLOCK_ONFAULT : 0u});
+    if (asked(vma, "lo"))
+      table.must("mlock2 (see ulimit -l)", SYS_mlock2, {vma.start, length, asked(vma, "lf") ? MLOCK_ONFAULT : 0u});
     if (table.calls() + 64 > tracee::Hands::kTableCalls) TRY(flush(table));
   }
   return table.empty() ? Result<>() : flush(table);

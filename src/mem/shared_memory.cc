@@ -7,10 +7,12 @@
 
 #include <algorithm>
 
+#include "image/ipc_records.h"
 #include "mem/copy.h"
 #include "sys/call.h"
 #include "sys/file.h"
 #include "sys/inode.h"
+#include "sys/ptrace.h"
 #include "tracee/table.h"
 
 namespace stint::mem {
@@ -35,12 +37,18 @@ Result<uint64_t> SharedMemory::note_descriptor(int fd, const struct stat& stat, 
   return object.record.id;
 }
 
-Result<uint64_t> SharedMemory::note_mapping(const proc::VmaUsage& usage) {
+Result<uint64_t> SharedMemory::note_mapping(const proc::VmaUsage& usage, tracee::StoppedProcess& process,
+                                            tracee::Hands& hands) {
   const proc::Vma& vma = usage.vma;
   bool memfd = vma.path.starts_with(kMemfdPrefix);
-  if (!memfd && vma.path != "/dev/zero" && vma.name != proc::VmaName::kShmemNamed)
-    return refused(fmt::format("mapping {:#x}-{:#x}: System V shared memory is not supported", vma.range.start,
-                               vma.range.end));
+  if (!memfd && vma.path != "/dev/zero" && vma.name != proc::VmaName::kShmemNamed) {
+    if (segments_.contains(vma.inode))
+      return image::kSysvSegment | vma.inode | (usage.flags.has("mw") ? 0 : image::kSysvReadOnly);
+    return refused(
+        fmt::format("System V segment {} is shared with the whole system, not with the job alone; run the program "
+                    "under `stint run` without --plain",
+                    vma.inode));
+  }
   Object& object = objects_[vma.inode];
   object.record.id = vma.inode;
   if (memfd) {
@@ -48,14 +56,16 @@ Result<uint64_t> SharedMemory::note_mapping(const proc::VmaUsage& usage) {
     object.record.name = vma.path.substr(kMemfdPrefix.size());
   }
   object.record.size = std::max(object.record.size, vma.offset + vma.range.size());
-  object.mappings.push_back(usage);
+  object.mappings.push_back({usage, &process, &hands});
   return object.record.id;
 }
 
-Result<> SharedMemory::save(tracee::StoppedProcess& process, tracee::Hands& hands, image::Sink& sink) {
+Result<> SharedMemory::save(image::Sink& sink) {
   for (auto& [id, object] : objects_) {
-    if (object.fd.valid()) TRY(save_memfd(object, sink).in(fmt::format("memfd {}", object.record.name)));
-    else TRY(save_mapped(object, process, hands, sink).in("shared memory"));
+    if (object.fd.valid())
+      TRY(save_memfd(object, sink).in(fmt::format("memfd {}", object.record.name)));
+    else
+      TRY(save_mapped(object, sink).in("shared memory"));
     TRY(sink.put({image::RecordType::kSharedMemory, 1, true, image::encode(object.record)}));
   }
   return {};
@@ -103,23 +113,66 @@ Result<std::vector<unsigned char>> pages_that_exist(tracee::StoppedProcess& proc
 
 }  // namespace
 
-Result<> SharedMemory::save_mapped(Object& object, tracee::StoppedProcess& process, tracee::Hands& hands,
-                                   image::Sink& sink) {
-  constexpr uint64_t kPagesAtOnce = tracee::Hands::kScratchSize / 2;
-  std::ranges::sort(object.mappings, {}, [](const proc::VmaUsage& usage) { return usage.vma.offset; });
-  Copier copier(process.pid(), image::kObjectSpace | object.record.id, sink);
+namespace {
+
+uint64_t end_in_object(const proc::Vma& vma) { return vma.offset + vma.range.size(); }
+
+}  // namespace
+
+// A mapping can be longer than what it maps: behind the end nobody can read, and to touch it is SIGBUS. (A page that is
+// not there yet comes to be by being looked at: the last one, and few others where that is behind the end.)
+Result<> SharedMemory::find_end(Object& object) {
+  const Mapping& longest =
+      *std::ranges::max_element(object.mappings, {}, [](const Mapping& one) { return end_in_object(one.usage.vma); });
+  const proc::Vma& vma = longest.usage.vma;
+  sys::UniqueFd memory = TRY(sys::open_memory(longest.process->pid()));
+  auto is_there = [&](uint64_t offset) {
+    std::byte looked_at;
+    return sys::read_memory_file(memory.get(), vma.range.start + (offset - vma.offset), &looked_at, 1).has_value();
+  };
+  uint64_t low = vma.offset, high = end_in_object(vma);
+  if (is_there(high - kPageSize)) return {};
+  while (low < high) {
+    uint64_t middle = page_down(low + (high - low) / 2);
+    if (is_there(middle))
+      low = middle + kPageSize;
+    else
+      high = middle;
+  }
+  if (low == vma.offset)
+    return refused(fmt::format("mapping {:#x}-{:#x} lies behind the end of what it maps: unmap it", vma.range.start,
+                               vma.range.end));
+  object.record.size = low;
+  return {};
+}
+
+// Each page through the first mapping that reaches it, in whichever process.
+Result<> SharedMemory::save_mapped(Object& object, image::Sink& sink) {
+  TRY(find_end(object));
+  std::ranges::sort(object.mappings, {}, [](const Mapping& mapping) { return mapping.usage.vma.offset; });
   uint64_t done = 0;  // all before this offset was looked at
-  for (const proc::VmaUsage& usage : object.mappings) {
-    uint64_t end = usage.vma.offset + usage.vma.range.size();
-    for (uint64_t at = std::max(done, usage.vma.offset); at < end;) {
-      uint64_t address = usage.vma.range.start + (at - usage.vma.offset);
-      uint64_t pages = std::min(kPagesAtOnce, (end - at) / kPageSize);
-      std::vector<unsigned char> exists = TRY(pages_that_exist(process, hands, usage, address, pages));
-      for (uint64_t page = 0; page < pages; ++page)
-        if (exists[page]) TRY(copier.add(address + page * kPageSize, at + page * kPageSize, kPageSize, !usage.vma.read));
-      at += pages * kPageSize;
-    }
-    done = std::max(done, end);
+  for (const Mapping& mapping : object.mappings) {
+    const proc::Vma& vma = mapping.usage.vma;
+    uint64_t end = std::min(end_in_object(vma), object.record.size);
+    if (end <= std::max(done, vma.offset)) continue;
+    TRY(save_part(mapping, {std::max(done, vma.offset), end}, sink));
+    done = end;
+  }
+  return {};
+}
+
+Result<> SharedMemory::save_part(const Mapping& mapping, Range part, image::Sink& sink) {
+  constexpr uint64_t kPagesAtOnce = tracee::Hands::kScratchSize / 2;
+  const proc::Vma& vma = mapping.usage.vma;
+  Copier copier(mapping.process->pid(), image::kObjectSpace | vma.inode, sink);
+  for (uint64_t at = part.start; at < part.end;) {
+    uint64_t address = vma.range.start + (at - vma.offset);
+    uint64_t pages = std::min(kPagesAtOnce, (part.end - at) / kPageSize);
+    std::vector<unsigned char> exists =
+        TRY(pages_that_exist(*mapping.process, *mapping.hands, mapping.usage, address, pages));
+    for (uint64_t page = 0; page < pages; ++page)
+      if (exists[page]) TRY(copier.add(address + page * kPageSize, at + page * kPageSize, kPageSize, !vma.read));
+    at += pages * kPageSize;
   }
   TRY(copier.finish());
   bytes_saved_ += copier.bytes();

@@ -83,7 +83,7 @@ bool take_inotify(std::string_view line, std::vector<InotifyWatch>& watches) {
     std::optional<KeyValue> field = key_value(word);
     if (!field) return false;
     bool sound = true;
-    if (field->key == "wd") sound = store(whole_integer(field->value), watch.wd);
+    if (field->key == "wd") sound = store(whole_hex(field->value), watch.wd);  // man 5 proc says decimal
     if (field->key == "ino") sound = store(whole_hex(field->value), watch.ino);
     if (field->key == "sdev") sound = store(whole_hex(field->value), watch.sdev);
     if (field->key == "mask") sound = store(whole_hex(field->value), watch.mask);

@@ -161,6 +161,17 @@ TEST(Fdinfo, ShowsWhatAnInotifyWatches) {
   EXPECT_EQ(info.inotify[0].mask & (IN_CREATE | IN_DELETE), static_cast<uint32_t>(IN_CREATE | IN_DELETE));
 }
 
+// The number of a watch is shown in hexadecimal, whatever the manual says.
+TEST(Fdinfo, ReadsInotifyWatchesWithNumbersAboveNine) {
+  sys::UniqueFd fd(inotify_init1(IN_CLOEXEC));
+  int wd = 0;
+  while (wd < 26) ASSERT_EQ(inotify_rm_watch(fd.get(), wd = inotify_add_watch(fd.get(), "/tmp", IN_CREATE)), 0);
+  ASSERT_EQ(inotify_add_watch(fd.get(), "/tmp", IN_CREATE), 27);
+  FdInfo info = own(fd);
+  ASSERT_EQ(info.inotify.size(), 1u);
+  EXPECT_EQ(info.inotify[0].wd, 27);
+}
+
 TEST(Fdinfo, ShowsWhomAPidfdNames) {
   sys::UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
   FdInfo info = own(fd);

@@ -1,6 +1,7 @@
 #include "proc/process.h"
 
 #include <signal.h>
+#include <sys/sysmacros.h>
 
 #include <cstring>
 #include <utility>
@@ -112,6 +113,8 @@ constexpr StatusField kStatusFields[] = {
     {"NoNewPrivs", [](std::string_view v, Status& s) { return take_bool(v, s.no_new_privs); }},
     {"Seccomp", [](std::string_view v, Status& s) { return store(whole_integer(v), s.seccomp); }},
     {"Seccomp_filters", [](std::string_view v, Status& s) { return store(whole_integer(v), s.seccomp_filters); }},
+    {"x86_Thread_features",
+     [](std::string_view v, Status& s) { return s.shadow_stack = v.find("shstk") != v.npos, true; }},
 };
 
 // "signal/pid.42": how a timer notifies, and whom.
@@ -173,6 +176,11 @@ Result<Stat> parse_stat(std::string_view text) {
   fields.get(stat.arg_start).get(stat.arg_end).get(stat.env_start).get(stat.env_end).get(stat.exit_code);
   if (!fields.sound()) return not_understood("stat", text);
   return stat;
+}
+
+dev_t terminal_device(int tty_nr) {
+  unsigned encoded = static_cast<unsigned>(tty_nr);
+  return makedev(encoded >> 8 & 0xfff, (encoded & 0xff) | (encoded >> 12 & 0xfff00));
 }
 
 Result<Status> parse_status(std::string_view text) {

@@ -2,6 +2,8 @@
 // cgroup. Process numbers are as the pid namespace of the /proc that was read sees them, unless a name begins with ns.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -44,6 +46,9 @@ struct Stat {
 
 Result<Stat> parse_stat(std::string_view text);
 
+// What stat(2) shows for the terminal that `tty_nr` tells.
+dev_t terminal_device(int tty_nr);
+
 // /proc/PID/status. Signal sets have bit n-1 for signal n.
 struct Status {
   std::string name;
@@ -63,6 +68,7 @@ struct Status {
   bool no_new_privs = false;
   int seccomp = 0;  // 0 none, 1 strict, 2 filter
   int seccomp_filters = 0;
+  bool shadow_stack = false;  // CET; of the thread
 };
 
 Result<Status> parse_status(std::string_view text);

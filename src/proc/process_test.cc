@@ -77,11 +77,13 @@ constexpr std::string_view kStatus =
     "THP_enabled:\t0\nThreads:\t9\nSigQ:\t0/96365\nSigPnd:\t0000000000000001\nShdPnd:\t8000000000000000\n"
     "SigBlk:\t0000000000000200\nSigIgn:\t0000000000001000\nSigCgt:\t00000001800004ec\nCapInh:\t0000000000000000\n"
     "CapPrm:\t000001fffeffffff\nCapEff:\t0000000000000002\nCapBnd:\t000001fffeffffff\nCapAmb:\t0000000000000000\n"
-    "NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\nSpeculation_Store_Bypass:\tvulnerable\n";
+    "NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\nx86_Thread_features:\tshstk wrss "
+    "\nSpeculation_Store_Bypass:\tvulnerable\n";
 
 TEST(Status, ReadsIdentityAndSignals) {
   Result<Status> status = parse_status(kStatus);
   ASSERT_TRUE(status.has_value());
+  EXPECT_TRUE(status->shadow_stack);
   EXPECT_EQ(status->name, "cat");
   EXPECT_EQ(status->umask, 022u);
   EXPECT_EQ(status->state, 't');

@@ -10,17 +10,18 @@
 namespace stint::restore {
 
 struct RestartOptions {
-  std::string checkpoint;       // its directory
-  std::string job_directory;    // of the job that it will be
+  std::string checkpoint;     // its directory
+  std::string job_directory;  // of the job that it will be
   std::string state_directory;
-  std::string kept_directory;   // where what is cut off files goes
-  bool stopped_then = false;    // the job was killed in this very checkpoint: nothing of it ran on
-  bool user_namespace = true;   // FamilyPlan::user_namespace
+  std::string kept_directory;  // where what is cut off files goes
+  bool stopped_then = false;   // the job was killed in this very checkpoint: nothing of it ran on
+  bool user_namespace = true;  // FamilyPlan::user_namespace
   std::array<int, 3> streams{0, 1, 2};
-  bool terminal = false;        // one of the streams is a terminal
+  bool terminal = false;  // one of the streams is a terminal
   std::optional<winsize> size;
   std::string sleeps_file;
-  std::function<Result<>()> before_start;  // when nothing speaks against it any more: what the last run left can go
+  // The processes are there, and none has gone on yet: the job's directory is to say so.
+  std::function<Result<>(const image::JobRecord&, const job::Family&)> before_run;
 };
 
 struct Restarted {

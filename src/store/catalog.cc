@@ -25,7 +25,7 @@ CheckpointEntry describe(const std::string& job, uint64_t number, const std::str
     Result<Manifest> manifest = parse_manifest(text_of(*text));
     if (manifest.has_value()) entry.manifest = std::move(*manifest);
   }
-  for (const char* part : {kRecordsFile, kPagesFile}) {
+  for (const char* part : {kRecordsFile, kPagesFile, kHashesFile}) {
     Result<struct stat> found = sys::lstat(path + "/" + part);
     if (found.has_value()) entry.stored_bytes += static_cast<uint64_t>(found->st_size);
   }
@@ -82,12 +82,6 @@ Result<CheckpointEntry> Catalog::resolve_path(std::string path) const {
   std::string name = path.substr(path.rfind('/') + 1);
   if (name.ends_with(kPartialSuffix)) return damaged(path + ": a checkpoint that was never finished");
   return describe("", checkpoint_number(name), path);
-}
-
-Result<> remove_checkpoint(const CheckpointEntry& checkpoint) {
-  std::string nameless = checkpoint.path + kPartialSuffix;
-  TRY(sys::rename(checkpoint.path, nameless).in("cannot remove a checkpoint"));
-  return sys::remove_tree(nameless).in("cannot remove a checkpoint");
 }
 
 }  // namespace stint::store

@@ -40,7 +40,4 @@ class Catalog {
   std::string jobs_;
 };
 
-// Removes a checkpoint. It loses its name first, so that a half removed one is never taken for whole.
-Result<> remove_checkpoint(const CheckpointEntry& checkpoint);
-
 }  // namespace stint::store

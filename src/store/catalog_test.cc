@@ -53,11 +53,6 @@ TEST_F(CatalogOfTwo, NeverTakesAPartialOneForACheckpoint) {
   EXPECT_EQ(catalog_.resolve(partial).error().kind(), ErrorKind::kDamaged);
 }
 
-TEST_F(CatalogOfTwo, RemovesOne) {
-  ASSERT_TRUE(remove_checkpoint(*catalog_.resolve("sim@2")).has_value());
-  EXPECT_EQ(catalog_.resolve("sim")->number, 1u);
-}
-
 TEST(Catalog, OfADirectoryThatIsNotThereHoldsNone) {
   Catalog catalog("/nonexistent/jobs");
   EXPECT_TRUE(catalog.jobs()->empty());

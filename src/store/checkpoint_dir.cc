@@ -12,16 +12,23 @@
 namespace stint::store {
 namespace {
 
-// The next number; on the way, removes what dead writers have left.
-Result<uint64_t> next_number(const std::string& checkpoints) {
-  uint64_t highest = 0;
+struct Numbers {
+  uint64_t newest = 0;  // of the whole ones
+  uint64_t next = 1;
+};
+
+// On the way, removes what dead writers have left.
+Result<Numbers> look_at_numbers(const std::string& checkpoints) {
+  Numbers numbers;
   for (const std::string& name : TRY(sys::list_directory(checkpoints))) {
-    if (name.ends_with(kPartialSuffix))
-      TRY(sys::remove_tree(checkpoints + "/" + name));
-    else
-      highest = std::max(highest, checkpoint_number(name));
+    if (name.ends_with(kPartialSuffix)) TRY(sys::remove_tree(checkpoints + "/" + name));
+    uint64_t number = checkpoint_number(name);
+    numbers.newest = std::max(numbers.newest, number);
+    // One on whose pages others lean is not there any more, and its number must not be another's.
+    if (name.ends_with(kLeftPagesSuffix)) number = checkpoint_number(name.substr(0, name.find('.')));
+    numbers.next = std::max(numbers.next, number + 1);
   }
-  return highest + 1;
+  return numbers;
 }
 
 }  // namespace
@@ -31,6 +38,11 @@ uint64_t checkpoint_number(std::string_view name) {
   std::from_chars_result read = std::from_chars(name.data(), name.data() + name.size(), number);
   bool whole = read.ec == std::errc() && read.ptr == name.data() + name.size();
   return whole && !name.starts_with('0') ? number : 0;
+}
+
+std::string directory_of_pages(const std::string& checkpoints, uint64_t number) {
+  std::string whole = checkpoints + "/" + std::to_string(number);
+  return sys::lstat(whole).has_value() ? whole : whole + kLeftPagesSuffix;
 }
 
 Error writing_error(Error error, const std::string& path) {
@@ -56,7 +68,8 @@ Result<PartialCheckpoint> PartialCheckpoint::create(const std::string& checkpoin
   made.parent_ = TRY(sys::open(checkpoints, O_RDONLY | O_DIRECTORY));
   if (!TRY(sys::try_lock(made.parent_.get(), sys::Lock::kExclusive).in(checkpoints)))
     return failed(checkpoints + ": another checkpoint of this job is being written; wait for it to end");
-  made.number_ = TRY(with_remedy(next_number(checkpoints)));
+  Numbers numbers = TRY(with_remedy(look_at_numbers(checkpoints)));
+  made.number_ = numbers.next, made.newest_ = numbers.newest;
   made.final_ = checkpoints + "/" + std::to_string(made.number_);
   made.partial_ = made.final_ + kPartialSuffix;
   TRY(with_remedy(sys::mkdir(made.partial_, 0700)));
@@ -70,11 +83,13 @@ PartialCheckpoint::PartialCheckpoint(PartialCheckpoint&& other) noexcept
       partial_(std::move(other.partial_)),
       final_(std::move(other.final_)),
       number_(other.number_),
+      newest_(other.newest_),
       unfinished_(std::exchange(other.unfinished_, false)),
       parent_(std::move(other.parent_)),
       directory_(std::move(other.directory_)),
       records_(std::move(other.records_)),
-      pages_(std::move(other.pages_)) {}
+      pages_(std::move(other.pages_)),
+      hashes_(std::move(other.hashes_)) {}
 
 PartialCheckpoint::~PartialCheckpoint() {
   // A failure leaves N.partial to the next writer.
@@ -86,6 +101,7 @@ Result<> PartialCheckpoint::make_files() {
   directory_ = TRY(sys::open(partial_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   records_ = TRY(sys::open_at(directory_.get(), kRecordsFile, O_WRONLY | kNew, 0600));
   pages_ = TRY(sys::open_at(directory_.get(), kPagesFile, O_WRONLY | kNew, 0600));
+  hashes_ = TRY(sys::open_at(directory_.get(), kHashesFile, O_WRONLY | kNew, 0600));
   return {};
 }
 
@@ -96,16 +112,24 @@ Result<> PartialCheckpoint::write_manifest(const Manifest& manifest) {
   return sys::write_all(file.get(), bytes_of(text));
 }
 
-Result<> PartialCheckpoint::publish(ByteView records, const Manifest& manifest, bool durable) {
-  auto told = [](Result<> result, const std::string& path) -> Result<> {
-    if (!result.has_value()) return writing_error(std::move(result).error(), path);
-    return result;
-  };
+namespace {
+
+Result<> told(Result<> result, const std::string& path) {
+  if (!result.has_value()) return writing_error(std::move(result).error(), path);
+  return result;
+}
+
+}  // namespace
+
+Result<> PartialCheckpoint::write(ByteView records, const Manifest& manifest) {
   TRY(told(sys::write_all(records_.get(), records), partial_ + "/" + kRecordsFile));
-  TRY(told(write_manifest(manifest), partial_ + "/" + kManifestFile));
+  return told(write_manifest(manifest), partial_ + "/" + kManifestFile);
+}
+
+Result<> PartialCheckpoint::publish(bool durable) {
   if (durable) {
-    // The content first, then the names of the files, and only then the name of the whole. The manifest is left out:
-    // the checkpoint is good without it.
+    // The content first, then the names of the files, and only then the name of the whole. The manifest and the
+    // hashes are left out: the checkpoint is good without them.
     TRY(told(sys::fsync(pages_.get()), pages_path()));
     TRY(told(sys::fsync(records_.get()), partial_ + "/" + kRecordsFile));
     TRY(told(sys::fsync(directory_.get()), partial_));

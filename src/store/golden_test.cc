@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "image/file_records.h"
+#include "image/inet_records.h"
+#include "image/ipc_records.h"
 #include "image/memory_records.h"
 #include "image/record_kinds.h"
 #include "image/task_records.h"
@@ -69,6 +71,7 @@ std::vector<image::Record> one_of_each() {
   return {filled<image::JobRecord>(kJob),
           filled<image::ProcessRecord>(kProcess),
           filled<image::ThreadRecord>(kThread),
+          filled<image::ZombieRecord>(kZombie),
           filled<image::MappedFileRecord>(kMappedFile),
           filled<image::VmaRecord>(kVma),
           filled<image::SharedMemoryRecord>(kSharedMemory),
@@ -87,7 +90,20 @@ std::vector<image::Record> one_of_each() {
           filled<image::SignalfdRecord>(kSignalfd),
           filled<image::EpollRecord>(kEpoll),
           filled<image::MemfdRecord>(kMemfd),
+          filled<image::InotifyRecord>(kInotify),
+          filled<image::SegmentRecord>(kSysvSegment),
+          filled<image::MessageQueueRecord>(kSysvMessageQueue),
+          filled<image::SemaphoreSetRecord>(kSysvSemaphoreSet),
+          filled<image::PosixQueueRecord>(kPosixQueue),
+          filled<image::MqueueRecord>(kMqueue),
+          filled<image::PidfdRecord>(kPidfd),
+          filled<image::PathOnlyRecord>(kPathOnly),
+          filled<image::PtyRecord>(kPtyMaster),
+          filled<image::PtyRecord>(kPtySlave),
           filled<image::StandardStreamRecord>(kStandardStream),
+          filled<image::TcpRecord>(kTcp),
+          filled<image::UdpRecord>(kUdp),
+          filled<image::NetlinkRecord>(kNetlink),
           filled<image::KernelFileRecord>(kKernelFile)};
 }
 
@@ -147,7 +163,11 @@ TEST(Show, PrintsATableOfEachSort) {
   Result<std::unique_ptr<Reader>> reader = Reader::open(golden() + "/1");
   ASSERT_TRUE(reader.has_value()) << reader.error().text();
   Result<std::string> memory = memory_table(**reader), files = files_table(**reader), fds = fds_table(**reader);
-  ASSERT_TRUE(memory.has_value() && files.has_value() && fds.has_value());
+  Result<std::string> threads = threads_table(**reader);
+  ASSERT_TRUE(memory.has_value() && files.has_value() && fds.has_value() && threads.has_value());
+  EXPECT_NE(threads->find("GOES ON"), std::string::npos) << *threads;
+  EXPECT_EQ(std::count(threads->begin(), threads->end(), '\n'), 2) << *threads;
+  EXPECT_EQ(threads_json(**reader)->size(), 1u);
   EXPECT_NE(memory->find("SEGMENT"), std::string::npos);
   EXPECT_NE(memory->find("1 mappings, KiB"), std::string::npos) << *memory;
   EXPECT_NE(files->find("mapped"), std::string::npos) << *files;

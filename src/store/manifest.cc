@@ -16,6 +16,7 @@ void each_field(M& manifest, Visitor visit) {
   visit("memory_bytes", manifest.memory_bytes);
   visit("zero_bytes", manifest.zero_bytes);
   visit("stored_bytes", manifest.stored_bytes);
+  visit("leans_on", manifest.leans_on);
   visit("records", manifest.records);
   visit("pause_ns", manifest.pause_ns);
   visit("total_ns", manifest.total_ns);
@@ -37,10 +38,14 @@ Result<Manifest> parse_manifest(std::string_view text) {
   each_field(manifest, [&](const char* name, auto& value) {
     auto found = json.find(name);
     if (found == json.end()) return;
-    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, std::string>) {
+    using Value = std::remove_reference_t<decltype(value)>;
+    if constexpr (std::is_same_v<Value, std::string>) {
       if (found->is_string()) value = found->template get<std::string>();
+    } else if constexpr (std::is_same_v<Value, std::vector<uint64_t>>) {
+      for (const nlohmann::json& number : *found)
+        if (number.is_number_unsigned()) value.push_back(number.get<uint64_t>());
     } else {
-      if (found->is_number_integer()) value = found->template get<std::remove_reference_t<decltype(value)>>();
+      if (found->is_number_integer()) value = found->template get<Value>();
     }
   });
   return manifest;

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -14,10 +15,11 @@ struct Manifest {
   uint64_t number = 0;
   int64_t created_ns = 0;  // CLOCK_REALTIME
   std::string host;
-  std::string command;        // the program and its arguments, for people
-  uint64_t memory_bytes = 0;  // of page data handed in, zero pages included
-  uint64_t zero_bytes = 0;    // of it, pages of zeros
-  uint64_t stored_bytes = 0;  // on disk: records and pages
+  std::string command;             // the program and its arguments, for people
+  uint64_t memory_bytes = 0;       // of page data handed in, zero pages included
+  uint64_t zero_bytes = 0;         // of it, pages of zeros
+  uint64_t stored_bytes = 0;       // on disk: records and pages
+  std::vector<uint64_t> leans_on;  // checkpoints of the job in which pages of this one lie
   uint64_t records = 0;
   int64_t pause_ns = 0;  // how long the program stood still
   int64_t total_ns = 0;  // from the start of the checkpoint to its end, as far as known when this was written

@@ -60,6 +60,11 @@ Result<std::unique_ptr<image::PageBuffer>> PagePool::take() {
   return std::make_unique<PooledBuffer>(shared_from_this(), buffer);
 }
 
+bool PagePool::exhausted() {
+  std::lock_guard lock(mutex_);
+  return taken_ >= most_;
+}
+
 Result<> PagePool::warm() {
   std::lock_guard lock(mutex_);
   if (!free_.empty()) return {};

@@ -23,6 +23,9 @@ class PagePool : public std::enable_shared_from_this<PagePool> {
   // A buffer, which comes back by being destroyed. Waits while the budget is used up.
   Result<std::unique_ptr<image::PageBuffer>> take();
 
+  // Whether take() would wait.
+  bool exhausted();
+
   // Has the first buffers at hand: the kernel clears a huge page for them, which it had better not do while a program
   // stands still.
   Result<> warm();

@@ -2,15 +2,18 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/user.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 
-#include "image/json.h"
 #include "image/fd_records.h"
 #include "image/file_records.h"
+#include "image/json.h"
 #include "image/memory_records.h"
 #include "image/record_kinds.h"
+#include "image/task_records.h"
 
 namespace stint::store {
 namespace {
@@ -132,6 +135,28 @@ Json pages_json(const Reader& reader) {
   return list;
 }
 
+// The call that the thread was in when it stopped: number, or nothing. And where it stood.
+std::pair<std::string, std::string> position_of(const image::ThreadRecord& thread) {
+  user_regs_struct registers;
+  if (thread.registers.size() != sizeof(registers)) return {};
+  std::memcpy(&registers, thread.registers.data(), sizeof(registers));
+  bool in_call = static_cast<int64_t>(registers.orig_rax) >= 0;
+  return {fmt::format("{:x}", registers.rip), in_call ? fmt::format("{}", registers.orig_rax) : "-"};
+}
+
+std::string resumption_of(const image::ResumeCall& resume) {
+  std::string left = resume.time_left_ns < 0 ? "" : fmt::format(", {} ms left", resume.time_left_ns / 1'000'000);
+  switch (resume.kind) {
+    case image::ResumeKind::kAsIs:
+      return "as it is";
+    case image::ResumeKind::kReissue:
+      return fmt::format("call {} made again{}", resume.nr, left);
+    case image::ResumeKind::kContinue:
+      return fmt::format("call {} finished, {} bytes are done{}", resume.nr, resume.done, left);
+  }
+  return "";
+}
+
 }  // namespace
 
 Result<Json> show_json(const Reader& reader) {
@@ -199,6 +224,20 @@ Result<std::string> fds_table(const Reader& reader) {
     table.add({fmt::format("{}", record.pid), fmt::format("{}", record.fd),
                known ? found->second.at("type").get<std::string>() : "",
                flags + (record.close_on_exec ? " cloexec" : ""), known ? describe(found->second) : ""});
+  }
+  return table.text();
+}
+
+Result<Json> threads_json(const Reader& reader) { return json_of_types(reader, {RecordType::kThread}); }
+
+Result<std::string> threads_table(const Reader& reader) {
+  Table table({"PID", "TID", "NAME", "AT", "IN CALL", "GOES ON", "PENDING", "BLOCKED"},
+              {true, true, false, true, true, false, true, true});
+  for (const image::ThreadRecord& thread : TRY(all_of<image::ThreadRecord>(reader, RecordType::kThread))) {
+    auto [at, call] = position_of(thread);
+    table.add({fmt::format("{}", thread.pid), fmt::format("{}", thread.tid), printable(thread.comm), at, call,
+               resumption_of(thread.resume), fmt::format("{}", thread.pending.size()),
+               fmt::format("{:x}", thread.signal_mask)});
   }
   return table.text();
 }

@@ -1,4 +1,5 @@
-// What `stint show CHECKPOINT` prints: the records as JSON, and tables of memory, files and descriptors for people.
+// What `stint show CHECKPOINT` prints: the records as JSON, and tables of memory, files,
+// descriptors and threads for people.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -22,5 +23,9 @@ Result<nlohmann::ordered_json> files_json(const Reader& reader);
 // One line for each descriptor and what is behind it.
 Result<std::string> fds_table(const Reader& reader);
 Result<nlohmann::ordered_json> fds_json(const Reader& reader);
+
+// One line for each thread: where it stood, and how it goes on.
+Result<std::string> threads_table(const Reader& reader);
+Result<nlohmann::ordered_json> threads_json(const Reader& reader);
 
 }  // namespace stint::store

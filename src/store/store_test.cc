@@ -45,7 +45,7 @@ TEST_P(EveryCompression, KeepsEveryByte) {
   ASSERT_TRUE(reader.has_value()) << reader.error().text();
   EXPECT_EQ(read_space(**reader, 7), content.bytes);
   uint64_t done = 0;
-  Result<Verified> verified = verify((*reader)->directory(), [&](uint64_t now, uint64_t) { done = now; });
+  Result<Verified> verified = verify((*reader)->directory(), {.progress = [&](uint64_t now, uint64_t) { done = now; }});
   ASSERT_TRUE(verified.has_value()) << verified.error().text();
   EXPECT_EQ(verified->bytes, content.bytes.size());
   EXPECT_EQ(done, content.bytes.size());
@@ -179,6 +179,19 @@ TEST(Store, RefusesFilesThatAreCutShortOrMissing) {
   }
 }
 
+TEST(Store, VerifiesAShareOfThePagesOthersEachTime) {
+  TemporaryDirectory home;
+  std::string path = write_checkpoint(home.path(), {.start = 0, .bytes = random_bytes(20 << 20, 3)}, {});
+  EXPECT_EQ(verify(path)->blocks, 20u);
+  EXPECT_EQ(verify(path, {.sample = 0.11, .progress = {}})->blocks, 3u);
+  EXPECT_EQ(verify(path, {.sample = 0.0001, .progress = {}})->blocks, 1u);
+  std::byte wrong{};
+  overwrite(path + "/" + kPagesFile, 100, {&wrong, 1});
+  bool found = false;
+  for (int i = 0; i < 1000 && !found; ++i) found = !verify(path, {.sample = 0.1, .progress = {}}).has_value();
+  EXPECT_TRUE(found);
+}
+
 TEST(Store, ReadsACheckpointWhoseManifestIsLost) {
   TemporaryDirectory home;
   std::string path = write_checkpoint(home.path(), mixed_content(), {});
@@ -187,16 +200,16 @@ TEST(Store, ReadsACheckpointWhoseManifestIsLost) {
 }
 
 // How an index is refused that no writer makes. Its first block is a raw one.
-Error refusal_of(const std::function<void(image::PageIndexRecord&)>& spoil) {
+Error refusal_of(const std::function<void(image::PageIndex&)>& spoil) {
   TemporaryDirectory home;
   std::string path = write_checkpoint(home.path(), mixed_content(), {.compression = *parse_compression("none")});
   Result<std::unique_ptr<Reader>> reader = Reader::open(path);
-  image::PageIndexRecord index = (*reader)->index();
+  image::PageIndex index = (*reader)->index();
   std::stable_partition(index.blocks.begin(), index.blocks.end(),
                         [](const image::StoredBlock& block) { return block.storage == image::Storage::kRaw; });
   spoil(index);
   image::StreamEncoder encoder;
-  encoder.put({.type = image::RecordType::kPageIndex, .payload = image::encode(index)});
+  encoder.put({.type = image::RecordType::kPageIndex, .payload = image::encode_index(index)});
   encoder.finish();
   Bytes records = encoder.take();
   EXPECT_EQ(::truncate((path + "/" + kRecordsFile).c_str(), static_cast<off_t>(records.size())), 0);
@@ -207,7 +220,7 @@ Error refusal_of(const std::function<void(image::PageIndexRecord&)>& spoil) {
 }
 
 TEST(Store, BelievesNothingThatItsIndexSays) {
-  using Index = image::PageIndexRecord;
+  using Index = image::PageIndex;
   std::vector<std::function<void(Index&)>> ways = {
       [](Index& index) { index.pages_size += 1; },
       [](Index& index) { index.blocks[0].runs.clear(); },
@@ -221,6 +234,14 @@ TEST(Store, BelievesNothingThatItsIndexSays) {
       [](Index& index) { index.blocks[0].stored_at += 1; },
       [](Index& index) { index.blocks[0].stored_size = ~uint64_t{0}; },
       [](Index& index) { index.blocks[0].stored_size = 0; },
+      [](Index& index) { index.blocks[0].size = image::kPageBufferSize + kPageSize; },
+      [](Index& index) { index.blocks[0].size -= kPageSize; },
+      [](Index& index) { index.blocks[0].runs.back().at += kPageSize; },
+      [](Index& index) { index.blocks[0].runs[0].at = ~uint64_t{0} - 5; },
+      [](Index& index) { index.blocks[0].checkpoint = 7; },
+      [](Index& index) { index.leans_on.push_back({0, 0}); },
+      [](Index& index) { index.leans_on.push_back({7, 0}); },
+      [](Index& index) { index.leans_on.push_back({1, index.pages_size + 1}); },
   };
   for (size_t i = 0; i < ways.size(); ++i) EXPECT_EQ(refusal_of(ways[i]).kind(), ErrorKind::kDamaged) << "way " << i;
 }
@@ -324,15 +345,15 @@ TEST(PageWriter, DoesTheWorkItselfWhereThereAreNoThreads) {
   TemporaryDirectory home;
   Result<sys::UniqueFd> file = sys::open(home.path() + "/pages", O_CREAT | O_RDWR, 0600);
   ASSERT_TRUE(file.has_value());
-  PageWriter writer(file->get(), home.path() + "/pages", {}, 0);
+  PageWriter writer({file->get(), file->get(), home.path() + "/pages"}, {}, 0);
   std::shared_ptr<PagePool> pool = PagePool::create(0);
   Result<std::unique_ptr<image::PageBuffer>> buffer = pool->take();
   ASSERT_TRUE(buffer.has_value());
   std::fill_n((*buffer)->data(), kPageSize, std::byte{5});
   ASSERT_TRUE(writer.put({{1, 0, kPageSize}}, std::move(*buffer)).has_value());
-  Result<image::PageIndexRecord> index = writer.finish();
-  ASSERT_TRUE(index.has_value()) << index.error().text();
-  EXPECT_EQ(index->blocks.size(), 1u);
+  Result<PageWriter::Written> written = writer.finish();
+  ASSERT_TRUE(written.has_value()) << written.error().text();
+  EXPECT_EQ(written->blocks.size(), 1u);
 }
 
 TEST(PagePool, TakesNoMoreThanTheControlGroupsAboveLeave) {

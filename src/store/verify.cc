@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <mutex>
+#include <numeric>
 #include <optional>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -22,25 +25,31 @@ Result<> verify_records(const Reader& reader) {
   return {};
 }
 
-uint64_t size_of(const image::StoredBlock& block) {
-  uint64_t size = 0;
-  for (const image::StoredRun& run : block.runs) size += run.size;
-  return size;
+// Which blocks are read: all, or as many of them as asked for, others each time; one at least.
+std::vector<uint64_t> chosen(uint64_t blocks, double sample) {
+  std::vector<uint64_t> all(blocks);
+  std::iota(all.begin(), all.end(), uint64_t{0});
+  if (sample >= 1) return all;
+  size_t count = static_cast<size_t>(std::ceil(static_cast<double>(blocks) * sample));
+  std::vector<uint64_t> some;
+  std::ranges::sample(all, std::back_inserter(some), static_cast<ptrdiff_t>(count),
+                      std::mt19937_64(std::random_device()()));
+  return some;
 }
 
-// Gives the blocks of one reader to several threads.
+// Gives blocks of one reader to several threads.
 class BlockCheck {
  public:
-  BlockCheck(const Reader& reader, const std::function<void(uint64_t, uint64_t)>& progress)
-      : reader_(reader), progress_(progress) {
-    for (const image::StoredBlock& block : reader.index().blocks) total_ += size_of(block);
+  BlockCheck(const Reader& reader, std::vector<uint64_t> numbers,
+             const std::function<void(uint64_t, uint64_t)>& progress)
+      : reader_(reader), numbers_(std::move(numbers)), progress_(progress) {
+    for (uint64_t number : numbers_) total_ += reader.index().blocks[number].live();
   }
 
   Result<uint64_t> run() {
     unsigned helpers = std::max(1u, std::thread::hardware_concurrency()) - 1;
     std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < helpers && i + 1 < reader_.index().blocks.size(); ++i)
-      threads.emplace_back([this] { work(); });
+    for (unsigned i = 0; i < helpers && i + 1 < numbers_.size(); ++i) threads.emplace_back([this] { work(); });
     work();
     threads.clear();
     if (failure_) return *failure_;
@@ -50,8 +59,9 @@ class BlockCheck {
  private:
   void work() {
     for (;;) {
-      uint64_t number = next_.fetch_add(1);
-      if (number >= reader_.index().blocks.size()) return;
+      uint64_t next = next_.fetch_add(1);
+      if (next >= numbers_.size()) return;
+      uint64_t number = numbers_[next];
       Result<> checked = reader_.verify_block(number);
       std::lock_guard lock(mutex_);
       if (failure_) return;
@@ -59,12 +69,13 @@ class BlockCheck {
         failure_ = std::move(checked).error();
         return;
       }
-      done_ += size_of(reader_.index().blocks[number]);
+      done_ += reader_.index().blocks[number].live();
       if (progress_) progress_(done_, total_);
     }
   }
 
   const Reader& reader_;
+  std::vector<uint64_t> numbers_;
   const std::function<void(uint64_t, uint64_t)>& progress_;
   uint64_t total_ = 0;
   std::atomic<uint64_t> next_{0};
@@ -75,11 +86,13 @@ class BlockCheck {
 
 }  // namespace
 
-Result<Verified> verify(const std::string& directory, const std::function<void(uint64_t, uint64_t)>& progress) {
+Result<Verified> verify(const std::string& directory, const VerifyOptions& options) {
   std::unique_ptr<Reader> reader = TRY(Reader::open(directory));
   TRY(verify_records(*reader));
-  uint64_t bytes = TRY(BlockCheck(*reader, progress).run());
-  return Verified{.records = reader->records().size(), .blocks = reader->index().blocks.size(), .bytes = bytes};
+  std::vector<uint64_t> numbers = chosen(reader->index().blocks.size(), options.sample);
+  size_t blocks = numbers.size();
+  uint64_t bytes = TRY(BlockCheck(*reader, std::move(numbers), options.progress).run());
+  return Verified{.records = reader->records().size(), .blocks = blocks, .bytes = bytes};
 }
 
 }  // namespace stint::store

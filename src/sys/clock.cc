@@ -18,4 +18,10 @@ int64_t clock_ns(clockid_t clock) {
   return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
 }
 
+void wait_for_tick() {
+  constexpr timespec kPiece = {.tv_sec = 0, .tv_nsec = 1'000'000};
+  int64_t before = clock_ns(CLOCK_MONOTONIC_COARSE);
+  while (clock_ns(CLOCK_MONOTONIC_COARSE) == before) ::clock_nanosleep(CLOCK_MONOTONIC, 0, &kPiece, nullptr);
+}
+
 }  // namespace stint::sys

@@ -175,6 +175,24 @@ Result<> allow_descriptor(int number) {
   return {};
 }
 
+Result<> allow_most_descriptors() {
+  rlimit limit{};
+  TRY(call("getrlimit", [&] { return ::getrlimit(RLIMIT_NOFILE, &limit); }));
+  if (limit.rlim_cur == limit.rlim_max) return {};
+  limit.rlim_cur = limit.rlim_max;
+  TRY(call("setrlimit", [&] { return ::setrlimit(RLIMIT_NOFILE, &limit); }));
+  return {};
+}
+
+void grow_descriptor_table(int numbers) {
+  if (!allow_most_descriptors().has_value()) return;
+  int any = ::open("/dev/null", O_PATH | O_CLOEXEC);
+  if (any < 0) return;
+  int last = ::fcntl(any, F_DUPFD_CLOEXEC, numbers - 1);
+  if (last >= 0) ::close(last);
+  ::close(any);
+}
+
 Result<int64_t> clock_now_ns(int clock) {
   timespec now{};
   TRY(call("clock_gettime", [&] { return ::clock_gettime(clock, &now); }));

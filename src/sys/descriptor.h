@@ -62,6 +62,12 @@ Result<std::string> read_small_at(int directory, const std::string& name);
 // Raises the soft limit of descriptors of this process so that `number` can be one. Needs privilege above the hard
 // limit.
 Result<> allow_descriptor(int number);
+// The soft limit of open files of this process becomes its hard limit.
+Result<> allow_most_descriptors();
+// Room for so many numbers in the table of this process, as far as its limit goes. While threads share a table, it
+// grows only after a grace period of RCU, milliseconds for each doubling (expand_fdtable in the kernel's fs/file.c): at
+// once and before there are threads it costs nothing.
+void grow_descriptor_table(int numbers);
 
 Result<int64_t> clock_now_ns(int clock);
 

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <new>
 
 namespace stint::fault {
 namespace {
@@ -20,8 +22,9 @@ struct Plan {
   Plan();
 };
 
-std::atomic<long> calls{0};
-std::atomic<int> injected_calls{0};
+// Counted together with what we fork, so that one fault is one: a shared mapping where a plan came from outside.
+std::atomic<long> own_calls{0};
+std::atomic<long>* calls = &own_calls;
 
 void write_count();
 
@@ -33,6 +36,9 @@ Plan::Plan() : count_file(getenv("STINT_FAULT_COUNT")) {
   }
   active = fail_at > 0 || count_file != nullptr;
   if (count_file != nullptr) atexit(write_count);
+  void* shared = MAP_FAILED;
+  if (active) shared = mmap(nullptr, sizeof(*calls), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared != MAP_FAILED) calls = new (shared) std::atomic<long>(0);
 }
 
 Plan& plan() {
@@ -42,7 +48,7 @@ Plan& plan() {
 
 void write_count() {
   if (FILE* file = fopen(plan().count_file, "we")) {
-    fprintf(file, "%ld\n", calls.load());
+    fprintf(file, "%ld\n", calls->load());
     fclose(file);
   }
 }
@@ -52,18 +58,14 @@ void write_count() {
 int take(const char*) {
   Plan& now = plan();
   if (!now.active) return 0;
-  if (calls.fetch_add(1) + 1 != now.fail_at) return 0;
-  if (injected_calls > 0) fputs("fault inside an injected call\n", stderr);
+  if (calls->fetch_add(1) + 1 != now.fail_at) return 0;
   if (now.os_errno == 0) kill(getpid(), SIGKILL);
   return now.os_errno;
 }
 
-InjectedCall::InjectedCall() { ++injected_calls; }
-InjectedCall::~InjectedCall() { --injected_calls; }
-
 Injection::Injection(long fail_at, int os_errno) {
   Plan& now = plan();
-  fault::calls = 0;
+  *fault::calls = 0;
   now.os_errno = os_errno;
   now.fail_at = fail_at;
   now.active = true;
@@ -74,6 +76,6 @@ Injection::~Injection() {
   plan().fail_at = 0;
 }
 
-long Injection::calls() const { return fault::calls.load(); }
+long Injection::calls() const { return fault::calls->load(); }
 
 }  // namespace stint::fault

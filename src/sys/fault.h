@@ -8,16 +8,6 @@ namespace stint::fault {
 // The errno to fail with, or 0 for going on.
 int take(const char* call_name);
 
-// While one is there, another process stands in a system call that we make in it, and would be lost with us
-// (doc/failure-model.md). A fault that strikes meanwhile says so, on standard error, so that a sweep can tell.
-class InjectedCall {
- public:
-  InjectedCall();
-  ~InjectedCall();
-  InjectedCall(const InjectedCall&) = delete;
-  InjectedCall& operator=(const InjectedCall&) = delete;
-};
-
 // Faults for a test within its own process: while it lives, the calls are counted from 1 and the Nth fails.
 class Injection {
  public:

@@ -199,6 +199,23 @@ Result<std::vector<std::string>> list_directory(const std::string& path) {
   return names;
 }
 
+Result<std::vector<DirectoryEntry>> list_entries(const std::string& path, size_t most) {
+  UniqueFd fd = TRY(open(path, O_RDONLY | O_DIRECTORY));
+  std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd.get()));
+  if (directory == nullptr) return os_error("fdopendir").in(path);
+  fd.release();
+  std::vector<DirectoryEntry> entries;
+  while (entries.size() < most) {
+    errno = 0;
+    const dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr) break;
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") entries.push_back({std::move(name), entry->d_ino, entry->d_type == DT_DIR});
+  }
+  if (errno != 0) return os_error("readdir").in(path);
+  return entries;
+}
+
 Result<> remove_tree(const std::string& path) {
   Result<struct stat> there = lstat(path);
   if (!there.has_value()) {
@@ -216,6 +233,11 @@ Result<bool> try_lock(int fd, Lock lock) {
   if (locked.has_value()) return true;
   if (locked.error().os_errno() == EWOULDBLOCK) return false;
   return std::move(locked).error();
+}
+
+Result<> unlock(int fd) {
+  TRY(call("flock", [&] { return ::flock(fd, LOCK_UN); }));
+  return {};
 }
 
 Result<> lock(int fd, Lock lock) {

@@ -55,6 +55,13 @@ Result<> symlink(const std::string& target, const std::string& link);
 Result<std::string> readlink(const std::string& path);
 // The names in a directory but "." and "..", sorted.
 Result<std::vector<std::string>> list_directory(const std::string& path);
+// Its names with their inode numbers, in no order; "." and ".." are not among them. At most `most` of them.
+struct DirectoryEntry {
+  std::string name;
+  uint64_t inode = 0;  // of a mount point: what is below it
+  bool directory = false;
+};
+Result<std::vector<DirectoryEntry>> list_entries(const std::string& path, size_t most);
 // A directory and all below it; does not follow links. One that is not there is fine.
 Result<> remove_tree(const std::string& path);
 
@@ -63,5 +70,7 @@ enum class Lock { kShared = 1, kExclusive = 2 };
 // it.
 Result<bool> try_lock(int fd, Lock lock);
 Result<> lock(int fd, Lock lock);
+// For all duplicates of the descriptor, in whatever process: closing it would wait for the last of them.
+Result<> unlock(int fd);
 
 }  // namespace stint::sys

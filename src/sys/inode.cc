@@ -77,6 +77,11 @@ Result<> chmod(const std::string& path, mode_t mode) {
   return {};
 }
 
+Result<> chown(const std::string& path, uid_t uid, gid_t gid) {
+  TRY(call("chown", [&] { return ::chown(path.c_str(), uid, gid); }).in(path));
+  return {};
+}
+
 Result<> copy_range(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size) {
   off_t in = static_cast<off_t>(from_offset), out = static_cast<off_t>(to_offset);
   bool in_kernel = true;

@@ -33,6 +33,7 @@ Result<> set_mtime(int fd, int64_t mtime_ns);
 Result<> fchmod(int fd, mode_t mode);
 Result<> fchown(int fd, uid_t uid, gid_t gid);
 Result<> chmod(const std::string& path, mode_t mode);
+Result<> chown(const std::string& path, uid_t uid, gid_t gid);
 
 // Copies within the kernel, by reference where the file system can.
 Result<> copy_range(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size);

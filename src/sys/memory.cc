@@ -33,6 +33,10 @@ Result<Mapping> map_huge(uint64_t size) {
   return Mapping(reinterpret_cast<void*>(aligned), page_up(size));
 }
 
+Result<UniqueFd> anonymous_file(const char* name) {
+  return UniqueFd(static_cast<int>(TRY(call("memfd_create", [&] { return ::memfd_create(name, MFD_CLOEXEC); }))));
+}
+
 Result<> madvise(void* start, size_t size, int advice) {
   TRY(call("madvise", [&] { return ::madvise(start, size, advice); }));
   return {};

@@ -11,6 +11,8 @@
 
 #include "sys/call.h"
 #include "sys/fd.h"
+#include "sys/file.h"
+#include "sys/process.h"
 #include "sys/procfs.h"
 
 namespace stint::sys {
@@ -43,6 +45,16 @@ Result<> unshare(int flags) {
   return {};
 }
 
+Result<> enter_namespaces_of(Pid process, int flags) {
+  UniqueFd pidfd = TRY(pidfd_open(process.number));
+  TRY(call("setns", [&] { return ::setns(pidfd.get(), flags); }));
+  return {};
+}
+
+Result<bool> shares_namespace(Pid process, const std::string& kind) {
+  return TRY(readlink(proc_path(process, "ns/" + kind))) == TRY(readlink(proc_path(Pid{0}, "ns/" + kind)));
+}
+
 Result<> map_own_ids(uid_t uid, gid_t gid) {
   TRY(write_own("/proc/self/setgroups", "deny"));
   TRY(write_own("/proc/self/uid_map", fmt::format("{} {} 1\n", uid, uid)));
@@ -71,6 +83,18 @@ Result<> make_mounts_slave() {
 Result<> mount_proc() {
   unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   TRY(call("mount", [&] { return ::mount("proc", "/proc", "proc", flags, nullptr); }).in("/proc"));
+  return {};
+}
+
+Result<> mount_pts(std::optional<gid_t> tty_group) {
+  std::string options = "newinstance,ptmxmode=0666,mode=0600";
+  if (tty_group) options = fmt::format("newinstance,ptmxmode=0666,mode=0620,gid={}", *tty_group);
+  unsigned long flags = MS_NOSUID | MS_NOEXEC;
+  TRY(call("mount", [&] { return ::mount("devpts", "/dev/pts", "devpts", flags, options.c_str()); }).in("/dev/pts"));
+  struct stat ptmx = {};
+  bool link = ::lstat("/dev/ptmx", &ptmx) == 0 && S_ISLNK(ptmx.st_mode);  // To pts/ptmx: it leads there now.
+  if (!link)
+    TRY(call("mount", [] { return ::mount("/dev/pts/ptmx", "/dev/ptmx", nullptr, MS_BIND, nullptr); }).in("/dev/ptmx"));
   return {};
 }
 

@@ -28,6 +28,8 @@ struct PageRun {
   Range range;
   bool guard = false;  // made by MADV_GUARD_INSTALL: holds nothing, and is to be installed again
   bool huge = false;   // lies in huge pages (kScan only)
+  // Its writes are followed (sys/userfault.h), and there was none since it was last taken.
+  bool unwritten = false;
   bool operator==(const PageRun&) const = default;
 };
 
@@ -41,6 +43,15 @@ class Pagemap {
   // the zero page; and guard pages. In order of address; neighbours that are alike are one run. With kEntries, `within`
   // costs time by its size, so ask for mappings; with kScan only what is mapped counts, so ask for everything at once.
   Result<std::vector<PageRun>> own_pages(Range within) const;
+
+  // Of memory whose writes are followed, own pages that were written to since they were last taken; at first, all.
+  // take_written() protects those that it returns: from then on they are unwritten. Only kScan.
+  Result<std::vector<Range>> written(Range within) const;
+  Result<std::vector<Range>> take_written(Range within) const;
+
+  // The pages within `within` that other processes may have too, in order of address: those that are present but not
+  // PM_MMAP_EXCLUSIVE, and swapped ones, of which the kernel does not tell.
+  Result<std::vector<Range>> shared_pages(Range within) const;
 
  private:
   Pagemap(UniqueFd fd, PagemapMethod method) : fd_(std::move(fd)), method_(method) {}

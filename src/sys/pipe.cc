@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "sys/call.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
@@ -44,6 +46,14 @@ Result<PipeContent> peek_pipe(int fd) {
     done += got;
   }
   return content;
+}
+
+Result<bool> pipe_is_at_end(int fd) {
+  PipeEnds copy = TRY(pipe());
+  Result<long> linked = call("tee", [&] { return ::tee(fd, copy.write.get(), 1, SPLICE_F_NONBLOCK); });
+  if (linked.has_value()) return *linked == 0;
+  if (linked.error().os_errno() == EAGAIN) return false;  // Empty, but somebody may write.
+  return std::move(linked).error();
 }
 
 }  // namespace stint::sys

@@ -26,4 +26,7 @@ struct PipeContent {
 // Copies what is queued without draining it (tee(2)). `fd` is a read end.
 Result<PipeContent> peek_pipe(int fd);
 
+// Whether nothing is queued and nobody has it open for writing. `fd` is a read end.
+Result<bool> pipe_is_at_end(int fd);
+
 }  // namespace stint::sys

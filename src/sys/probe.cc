@@ -8,7 +8,6 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,17 +21,15 @@
 #include "sys/message.h"
 #include "sys/namespace.h"
 #include "sys/process.h"
+#include "sys/userfault.h"
 
 namespace stint::sys {
 namespace {
 
 // Newer than the headers that we build with.
 constexpr unsigned kPtraceSeize = 0x4206, kPtraceInterrupt = 0x4207, kPtraceGetRseqConfiguration = 0x420f;
-constexpr int kUserModeOnly = 1;
-constexpr uint64_t kWriteProtectAsync = uint64_t{1} << 15, kWriteProtectUnpopulated = uint64_t{1} << 13;
 constexpr unsigned long kPagemapScan = _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96);
 constexpr int kTimerCreateRestoreIds = 77;
-constexpr uint64_t kSoftDirty = uint64_t{1} << 55;
 
 Result<> enter(int flags) {
   uid_t uid = effective_user();
@@ -79,7 +76,8 @@ class Target {
  public:
   static Result<Target> start() {
     pid_t child = TRY(fork_process());
-    while (child == 0) ::pause();
+    if (child == 0)
+      for (;;) ::pause();
     return Target(child);
   }
   Target(Target&& other) noexcept : pid_(std::exchange(other.pid_, 0)) {}
@@ -137,34 +135,6 @@ Result<> page_scan() {
   return {};
 }
 
-Result<> write_tracking() {
-  UniqueFd faults(
-      static_cast<int>(TRY(call("userfaultfd", [] { return ::syscall(SYS_userfaultfd, O_CLOEXEC | kUserModeOnly); }))));
-  struct {
-    uint64_t api = 0xaa, features = kWriteProtectAsync | kWriteProtectUnpopulated, ioctls = 0;
-  } wanted;
-  constexpr unsigned long kUffdApi = _IOC(_IOC_READ | _IOC_WRITE, 0xaa, 0x3f, sizeof(wanted));
-  TRY(call("UFFDIO_API", [&] { return ::ioctl(faults.get(), kUffdApi, &wanted); }));
-  return {};
-}
-
-Result<> soft_dirty() {
-  void* page = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) return os_error("mmap");
-  Mapping mapping(page, kPageSize);
-  volatile std::byte* first = mapping.data();
-  *first = std::byte{1};
-  UniqueFd clear = TRY(open("/proc/self/clear_refs", O_WRONLY));
-  TRY(write_all(clear.get(), bytes_of("4")));
-  *first = std::byte{2};
-  uint64_t entry = 0;
-  UniqueFd pagemap = TRY(open("/proc/self/pagemap", O_RDONLY));
-  TRY(pread_all(pagemap.get(), {reinterpret_cast<std::byte*>(&entry), sizeof(entry)},
-                reinterpret_cast<uintptr_t>(page) / kPageSize * sizeof(entry)));
-  if ((entry & kSoftDirty) == 0) return failed("the kernel sets no soft-dirty bits");
-  return {};
-}
-
 Result<> map_vdso() {
   // It is mapped already: a kernel that can do it says so.
   Result<long> asked = call("ARCH_MAP_VDSO_64", [] { return ::syscall(SYS_arch_prctl, ARCH_MAP_VDSO_64, 0); });
@@ -208,9 +178,8 @@ constexpr Probe kProbes[] = {
     {"memory map", "brk, arguments and environment where they were", "no restart", set_memory_map},
     {"vDSO mapping", "the vDSO where it was", "no restart on another kernel", map_vdso},
     {"page scan", "finding changed pages fast", "the page map is read whole", page_scan},
-    {"asynchronous write tracking", "copying memory while the program runs", "soft-dirty bits, or page hashes",
-     write_tracking},
-    {"soft-dirty bits", "the same on older kernels", "page hashes", soft_dirty},
+    {"asynchronous write tracking", "memory is copied while the program runs, and then only what it wrote meanwhile",
+     "all of it is copied while the program stands still", try_to_follow_writes},
     {"timer numbers", "POSIX timers keep their ids in any case", "ids are reached by counting up", timer_ids},
     {"connection repair", "connections within a job", "they are refused", repair_connections},
 };

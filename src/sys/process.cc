@@ -30,6 +30,10 @@ Result<pid_t> fork_process(const CloneRequest& request) {
   return static_cast<pid_t>(TRY(call("clone3", [&] { return ::syscall(SYS_clone3, &args, sizeof(args)); })));
 }
 
+Result<pid_t> fork_beside_threads() {
+  return static_cast<pid_t>(TRY(call("fork", [&] { return ::fork(); })));
+}
+
 Result<ChildState> wait_child(bool block, bool stops) {
   siginfo_t found = {};
   int options = WEXITED | (block ? 0 : WNOHANG) | (stops ? WSTOPPED | WCONTINUED : 0);
@@ -51,8 +55,14 @@ Result<ChildState> wait_pid(pid_t pid) {
   return ChildState{found.si_pid, found.si_code, found.si_status};
 }
 
-Result<UniqueFd> pidfd_open(pid_t pid) {
-  return UniqueFd(static_cast<int>(TRY(call("pidfd_open", [&] { return ::syscall(SYS_pidfd_open, pid, 0); }))));
+Result<std::strong_ordering> compare_resources(Pid a, Pid b, int type) {
+  long order = TRY(call("kcmp", [&] { return syscall(SYS_kcmp, a.number, b.number, type, 0, 0); }));
+  if (order == 0) return std::strong_ordering::equal;
+  return order == 1 ? std::strong_ordering::less : std::strong_ordering::greater;
+}
+
+Result<UniqueFd> pidfd_open(pid_t pid, unsigned flags) {
+  return UniqueFd(static_cast<int>(TRY(call("pidfd_open", [&] { return ::syscall(SYS_pidfd_open, pid, flags); }))));
 }
 
 Result<> pidfd_signal(int pidfd, int signal) {
@@ -69,6 +79,14 @@ pid_t own_pid() { return ::getpid(); }
 pid_t parent_pid() { return ::getppid(); }
 uid_t effective_user() { return ::geteuid(); }
 gid_t effective_group() { return ::getegid(); }
+Result<> set_effective_user(uid_t uid) {
+  TRY(call("seteuid", [&] { return ::seteuid(uid); }));
+  return {};
+}
+Result<> set_effective_group(gid_t gid) {
+  TRY(call("setegid", [&] { return ::setegid(gid); }));
+  return {};
+}
 pid_t process_group(pid_t pid) { return ::getpgid(pid); }
 pid_t session(pid_t pid) { return ::getsid(pid); }
 

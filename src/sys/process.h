@@ -4,10 +4,12 @@
 #include <signal.h>
 #include <sys/types.h>
 
+#include <compare>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/remote.h"
 #include "base/result.h"
 #include "sys/fd.h"
 
@@ -25,6 +27,9 @@ struct CloneRequest {
 // fork(2) by clone3: 0 in the child. The caller must be single-threaded. libc's atfork handlers do not run.
 Result<pid_t> fork_process(const CloneRequest& request = {});
 
+// fork(2) of libc, where other threads may be running: the child has this one only, and memory can be had in it.
+Result<pid_t> fork_beside_threads();
+
 // A child that changed state.
 struct ChildState {
   pid_t pid = 0;   // 0: no child has changed (only with `block` false)
@@ -38,7 +43,12 @@ Result<bool> has_child();
 // The end of one child.
 Result<ChildState> wait_pid(pid_t pid);
 
-Result<UniqueFd> pidfd_open(pid_t pid);
+// Whether two processes have one and the same memory, descriptor table ... (KCMP_VM, KCMP_FILES ... of kcmp(2)); an
+// order of those that differ.
+Result<std::strong_ordering> compare_resources(Pid a, Pid b, int type);
+
+// `flags`: PIDFD_NONBLOCK, PIDFD_THREAD.
+Result<UniqueFd> pidfd_open(pid_t pid, unsigned flags = 0);
 // ESRCH when the process has ended: a pidfd never means another process.
 Result<> pidfd_signal(int pidfd, int signal);
 Result<> kill(pid_t pid, int signal);
@@ -46,6 +56,8 @@ pid_t own_pid();
 pid_t parent_pid();  // 0 when the parent is outside our pid namespace
 uid_t effective_user();
 gid_t effective_group();
+Result<> set_effective_user(uid_t uid);
+Result<> set_effective_group(gid_t gid);
 pid_t process_group(pid_t pid = 0);  // -1 when there is no such process
 pid_t session(pid_t pid = 0);        // -1 when there is no such process
 

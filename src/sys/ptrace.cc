@@ -38,6 +38,9 @@ int WaitStatus::event() const { return (raw >> 16) & 0xff; }
 Result<> ptrace_seize(Pid thread, long options) {
   return done(trace("PTRACE_SEIZE", PTRACE_SEIZE, thread, 0, options));
 }
+Result<> ptrace_set_options(Pid thread, long options) {
+  return done(trace("PTRACE_SETOPTIONS", PTRACE_SETOPTIONS, thread, 0, options));
+}
 Result<> ptrace_interrupt(Pid thread) { return done(trace("PTRACE_INTERRUPT", PTRACE_INTERRUPT, thread, 0, 0)); }
 Result<> ptrace_continue(Pid thread, int signal) { return done(trace("PTRACE_CONT", PTRACE_CONT, thread, 0, signal)); }
 Result<> ptrace_to_system_call(Pid thread, int signal) {
@@ -82,6 +85,12 @@ Result<> set_signal_mask(Pid thread, uint64_t mask) {
   return done(trace("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, thread, sizeof(mask), pointer(&mask)));
 }
 
+Result<uint64_t> get_event_message(Pid thread) {
+  unsigned long message = 0;
+  TRY(trace("PTRACE_GETEVENTMSG", PTRACE_GETEVENTMSG, thread, 0, pointer(&message)));
+  return uint64_t{message};
+}
+
 Result<siginfo_t> get_siginfo(Pid thread) {
   siginfo_t info;
   TRY(trace("PTRACE_GETSIGINFO", PTRACE_GETSIGINFO, thread, 0, pointer(&info)));
@@ -108,8 +117,7 @@ Result<RseqConfiguration> get_rseq(Pid thread) {
     uint64_t address;
     uint32_t size, signature, flags, pad;
   } raw{};
-  Result<long> got =
-      trace("PTRACE_GET_RSEQ_CONFIGURATION", kGetRseqConfiguration, thread, sizeof(raw), pointer(&raw));
+  Result<long> got = trace("PTRACE_GET_RSEQ_CONFIGURATION", kGetRseqConfiguration, thread, sizeof(raw), pointer(&raw));
   if (!got.has_value()) {
     if (got.error().os_errno() == EIO || got.error().os_errno() == EINVAL) return RseqConfiguration{};
     return std::move(got).error();
@@ -117,10 +125,27 @@ Result<RseqConfiguration> get_rseq(Pid thread) {
   return RseqConfiguration{raw.address, raw.size, raw.signature};
 }
 
+Result<bool> at_system_call_stop(Pid thread) {
+  siginfo_t info = {};
+  Result<long> asked = trace("PTRACE_GETSIGINFO", PTRACE_GETSIGINFO, thread, 0, pointer(&info));
+  if (!asked.has_value() && asked.error().os_errno() == EINVAL) return false;  // Stopped with its process.
+  TRY(std::move(asked));
+  return info.si_code == (SIGTRAP | 0x80);
+}
+
+bool dispatches_system_calls(Pid thread) {
+  constexpr long kGetConfiguration = 0x4211;  // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+  struct {
+    uint64_t mode, selector, offset, size;
+  } raw{};
+  return trace("PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG", kGetConfiguration, thread, sizeof(raw), pointer(&raw))
+             .has_value() &&
+         raw.mode != 0;
+}
+
 Result<RobustList> get_robust_list(Pid thread) {
   RobustList list;
-  TRY(call("get_robust_list",
-           [&] { return syscall(SYS_get_robust_list, thread.number, &list.head, &list.size); }));
+  TRY(call("get_robust_list", [&] { return syscall(SYS_get_robust_list, thread.number, &list.head, &list.size); }));
   return list;
 }
 
@@ -143,16 +168,14 @@ Result<size_t> write_memory(Pid process, uint64_t address, const void* from, siz
 
 Result<size_t> read_memory_pieces(Pid process, std::span<const iovec> remote, void* to, size_t size) {
   iovec local{to, size};
-  return TRY(call("process_vm_readv", [&] {
-    return process_vm_readv(process.number, &local, 1, remote.data(), remote.size(), 0);
-  }));
+  return TRY(call("process_vm_readv",
+                  [&] { return process_vm_readv(process.number, &local, 1, remote.data(), remote.size(), 0); }));
 }
 
 Result<size_t> write_memory_pieces(Pid process, const void* from, size_t size, std::span<const iovec> remote) {
   iovec local{const_cast<void*>(from), size};
-  return TRY(call("process_vm_writev", [&] {
-    return process_vm_writev(process.number, &local, 1, remote.data(), remote.size(), 0);
-  }));
+  return TRY(call("process_vm_writev",
+                  [&] { return process_vm_writev(process.number, &local, 1, remote.data(), remote.size(), 0); }));
 }
 
 Result<UniqueFd> open_memory(Pid process) {

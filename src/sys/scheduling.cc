@@ -39,8 +39,7 @@ Result<> set_affinity(Pid thread, ByteView mask) {
 }
 
 Result<uint32_t> get_io_priority(Pid thread) {
-  long priority =
-      TRY(call("ioprio_get", [&] { return syscall(SYS_ioprio_get, kIoprioWhoProcess, thread.number); }));
+  long priority = TRY(call("ioprio_get", [&] { return syscall(SYS_ioprio_get, kIoprioWhoProcess, thread.number); }));
   return static_cast<uint32_t>(priority);
 }
 

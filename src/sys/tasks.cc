@@ -1,16 +1,14 @@
 #include "sys/tasks.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
 #include <string>
 
 #include "sys/call.h"
-#include "sys/fd.h"
+#include "sys/procfs.h"
 
 namespace stint::sys {
 namespace {
@@ -18,15 +16,6 @@ namespace {
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
-
-Result<std::string> read_small(const std::string& path) {
-  UniqueFd fd(TRY(call("open", [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); })));
-  std::string text;
-  char buffer[4096];
-  while (long got = TRY(call("read", [&] { return ::read(fd.get(), buffer, sizeof(buffer)); })))
-    text.append(buffer, got);
-  return text;
-}
 
 }  // namespace
 
@@ -41,18 +30,25 @@ Result<std::vector<Pid>> list_threads(Pid process) {
   return threads;
 }
 
+Result<std::vector<Pid>> list_children_of_thread(Pid process, Pid thread) {
+  std::string text = TRY(read_proc(process, fmt::format("task/{}/children", thread.number)));
+  std::vector<Pid> children;
+  for (char* at = text.data(); *at != '\0';) {
+    char* rest = nullptr;
+    long pid = std::strtol(at, &rest, 10);
+    if (rest == at) break;
+    children.push_back(Pid{static_cast<int>(pid)});
+    at = rest;
+  }
+  return children;
+}
+
 Result<std::vector<Pid>> list_children(Pid process) {
   std::vector<Pid> children;
   for (Pid thread : TRY(list_threads(process))) {
-    Result<std::string> text = read_small(fmt::format("/proc/{}/task/{}/children", process.number, thread.number));
-    if (!text.has_value()) continue;  // The thread has ended meanwhile.
-    for (char* at = text->data(); *at != '\0';) {
-      char* rest = nullptr;
-      long pid = std::strtol(at, &rest, 10);
-      if (rest == at) break;
-      children.push_back(Pid{static_cast<int>(pid)});
-      at = rest;
-    }
+    Result<std::vector<Pid>> found = list_children_of_thread(process, thread);
+    if (!found.has_value()) continue;  // The thread has ended meanwhile.
+    children.insert(children.end(), found->begin(), found->end());
   }
   return children;
 }

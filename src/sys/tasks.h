@@ -11,7 +11,9 @@ namespace stint::sys {
 // The thread ids in /proc/PID/task, in the kernel's order (the leader first).
 Result<std::vector<Pid>> list_threads(Pid process);
 
-// The children of all threads of a process, living and dead (/proc/PID/task/TID/children).
+// The children that a thread has forked, or that came to it, living and dead (/proc/PID/task/TID/children).
+Result<std::vector<Pid>> list_children_of_thread(Pid process, Pid thread);
+// Those of all threads of a process.
 Result<std::vector<Pid>> list_children(Pid process);
 
 }  // namespace stint::sys

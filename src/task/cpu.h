@@ -1,5 +1,5 @@
-// What this processor can do, as far as programs choose their code by it. A program that was started where AVX-512 is goes
-// on using it: a host without must refuse it before anything is touched.
+// What this processor can do, as far as programs choose their code by it. A program that was started where AVX-512 is
+// goes on using it: a host without must refuse it before anything is touched.
 #pragma once
 
 #include <cstdint>

@@ -44,19 +44,20 @@ SchedLine read_sched(Pid thread) {
   return text.has_value() ? parse(*text) : SchedLine{};
 }
 
-// The scheduler's clock is each processor's own: it leaves out what interrupts and the hypervisor took. What it shows now
-// on the one that `thread` was last on, is seen by going there: our own start on that processor, a moment ago.
+// The scheduler's clock is each processor's own: it leaves out what interrupts and the hypervisor took. What it shows
+// now on the one that `thread` was last on, is seen by going there: our own start on that processor, a moment ago.
 class SchedulerClock {
  public:
   SchedulerClock() { ::sched_getaffinity(0, sizeof(ours_), &ours_); }
   ~SchedulerClock() { ::sched_setaffinity(0, sizeof(ours_), &ours_); }
 
-  // By how much CLOCK_MONOTONIC is ahead of it.
+  // By how much CLOCK_MONOTONIC is ahead of it. Nothing for a thread that is about to run, as one is that was let go a
+  // moment ago: it may have been moved to another processor than the one whose clock its times are of.
   std::optional<int64_t> behind_monotonic_ns(Pid thread) {
     Result<std::string> text = sys::read_proc(thread, "stat");
     if (!text.has_value()) return {};
     Result<proc::Stat> stat = proc::parse_stat(*text);
-    if (!stat.has_value()) return {};
+    if (!stat.has_value() || stat->state == 'R') return {};
     auto [known, is_new] = behind_.try_emplace(stat->processor);
     if (is_new) known->second = measure(stat->processor);
     return known->second;
@@ -134,10 +135,19 @@ void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns) {
   new_notes_[thread.number] = {thread.number, *line.switches, now_ns() + left_ns, call};
 }
 
-Result<> Deadlines::save() const {
+Result<> Deadlines::carry_over() {
+  seen_.clear();  // It points into the old ones.
+  for (const auto& [tid, note] : new_notes_) old_notes_[tid] = note;
+  new_notes_.clear();
+  return save_notes(old_notes_);
+}
+
+Result<> Deadlines::save() const { return save_notes(new_notes_); }
+
+Result<> Deadlines::save_notes(const std::map<int, SleepNote>& notes) const {
   if (notes_file_.empty()) return {};
   std::string text;
-  for (const auto& [tid, note] : new_notes_)
+  for (const auto& [tid, note] : notes)
     text += fmt::format("{} {} {} {}\n", tid, note.switches, note.deadline_ns, note.call);
   std::string draft = notes_file_ + ".new";
   sys::UniqueFd file = TRY(sys::open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));

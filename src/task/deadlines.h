@@ -1,8 +1,9 @@
-// When a sleeping thread is due. The kernel shows no deadline of a nanosleep, a futex wait or an epoll_wait from outside,
-// but it shows when a thread was last put on a processor (se.exec_start of /proc/PID/task/TID/sched) and how often it has
-// left it (nr_voluntary_switches): for a thread that sleeps, the first is when its sleep began. A stop wakes it, so this is
-// read before the stop; and since the thread then goes back into what is left of the same sleep, the deadline that we
-// worked out is noted down for the next checkpoint, with the switch count by which that one knows the sleep again.
+// When a sleeping thread is due. The kernel shows no deadline of a nanosleep, a futex wait or an epoll_wait from
+// outside, but it shows when a thread was last put on a processor (se.exec_start of /proc/PID/task/TID/sched) and how
+// often it has left it (nr_voluntary_switches): for a thread that sleeps, the first is when its sleep began. A stop
+// wakes it, so this is read before the stop; and since the thread then goes back into what is left of the same sleep,
+// the deadline that we worked out is noted down for the next checkpoint, with the switch count by which that one knows
+// the sleep again.
 #pragma once
 
 #include <map>
@@ -35,7 +36,11 @@ class Deadlines {
 
   // Just before a thread goes on into a sleep that has `left_ns` to go.
   void note(Pid thread, uint64_t call, int64_t left_ns);
-  // After the thaw. A failure would only make a later checkpoint's sleeps less exact, but is returned all the same.
+  // After a thaw that another stop follows: what was noted is to that one what the last checkpoint has noted. Saved,
+  // too.
+  Result<> carry_over();
+  // After the last thaw. A failure would only make a later checkpoint's sleeps less exact, but is returned all the
+  // same.
   Result<> save() const;
 
  private:
@@ -45,6 +50,8 @@ class Deadlines {
     int64_t looked_ns = 0;  // when
     const SleepNote* note = nullptr;
   };
+
+  Result<> save_notes(const std::map<int, SleepNote>& notes) const;
 
   std::string notes_file_;
   std::map<int, SleepNote> old_notes_;

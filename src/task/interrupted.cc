@@ -10,11 +10,15 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <cstring>
 
 #include "proc/fdinfo.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
+#include "sys/tasks.h"
+#include "task/resume_slot.h"
 #include "tracee/memory.h"
 
 namespace stint::task {
@@ -33,14 +37,28 @@ struct EintrCall {
   bool milliseconds;
 };
 constexpr EintrCall kEintrCalls[] = {
-    {SYS_epoll_wait, 4, true},       {SYS_epoll_pwait, 4, true},   {SYS_epoll_pwait2, 4, false},
-    {SYS_rt_sigtimedwait, 3, false}, {SYS_semop, 0, false},        {SYS_semtimedop, 4, false},
-    {SYS_io_getevents, 5, false},    {SYS_io_pgetevents, 5, false}, {SYS_io_uring_enter, 0, false},
+    {SYS_epoll_wait, 4, true},
+    {SYS_epoll_pwait, 4, true},
+    {SYS_epoll_pwait2, 4, false},
+    {SYS_rt_sigtimedwait, 3, false},
+    {SYS_semop, 0, false},
+    {SYS_semtimedop, 4, false},
+    {SYS_io_getevents, 5, false},
+    {SYS_io_pgetevents, 5, false},
+    {SYS_io_uring_enter, 0, false},
     // With SO_RCVTIMEO or SO_SNDTIMEO. Their timeout is the socket's: made again, they wait for all of it.
-    {SYS_read, 0, false},            {SYS_readv, 0, false},        {SYS_recvfrom, 0, false},
-    {SYS_recvmsg, 0, false},         {SYS_recvmmsg, 0, false},     {SYS_accept, 0, false},
-    {SYS_accept4, 0, false},         {SYS_write, 0, false},        {SYS_writev, 0, false},
-    {SYS_sendto, 0, false},          {SYS_sendmsg, 0, false},      {SYS_sendmmsg, 0, false},
+    {SYS_read, 0, false},
+    {SYS_readv, 0, false},
+    {SYS_recvfrom, 0, false},
+    {SYS_recvmsg, 0, false},
+    {SYS_recvmmsg, 0, false},
+    {SYS_accept, 0, false},
+    {SYS_accept4, 0, false},
+    {SYS_write, 0, false},
+    {SYS_writev, 0, false},
+    {SYS_sendto, 0, false},
+    {SYS_sendmsg, 0, false},
+    {SYS_sendmmsg, 0, false},
     {SYS_connect, 0, false},
 };
 
@@ -48,10 +66,11 @@ constexpr EintrCall kEintrCalls[] = {
 struct SleepCall {
   uint64_t nr;
   uint8_t time_argument;
+  uint8_t left_argument;  // where an interruption stores what is left; 0: nowhere
   bool milliseconds;
 };
 constexpr SleepCall kSleepCalls[] = {
-    {SYS_nanosleep, 1, false}, {SYS_clock_nanosleep, 3, false}, {SYS_poll, 3, true}, {SYS_futex, 4, false}};
+    {SYS_nanosleep, 1, 2, false}, {SYS_clock_nanosleep, 3, 4, false}, {SYS_poll, 3, 0, true}, {SYS_futex, 4, 0, false}};
 
 std::array<uint64_t, 6> arguments(const sys::Registers& r) { return {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}; }
 
@@ -96,9 +115,10 @@ Result<uint64_t> restarted_call(Pid process, tracee::Thread& thread, const Deadl
     std::memcpy(&nr, code + at + 1, sizeof(nr));
     if (code[at] == 0xb8 && find_call(kSleepCalls, nr) != nullptr) return nr;
   }
-  return refused(fmt::format("thread {}: it sleeps in a system call that was restarted before, and its code does not "
-                             "tell which; try again",
-                             thread.tid.number));
+  return not_now(
+      fmt::format("thread {}: it sleeps in a system call that was restarted before, and its code does not "
+                  "tell which; try again",
+                  thread.tid.number));
 }
 
 Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& deadlines) {
@@ -120,6 +140,9 @@ Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& de
     resume.time_argument = 0;  // Absolute: the deadline stands in the program's own memory.
   } else if (asked >= 0) {
     resume.time_left_ns = deadlines.time_left(thread.tid, asked);
+    // Where the program wants to know what is left, the stop has made the kernel say it.
+    uint64_t told = entry->left_argument == 0 ? 0 : resume.args[entry->left_argument - 1];
+    if (told != 0) resume.time_left_ns = std::min(asked, TRY(timeout_ns(process, told, false)));
   }
   return resume;
 }
@@ -155,8 +178,6 @@ Result<ResumeCall> plan_short_count(Pid process, tracee::Thread& thread) {
   return ResumeCall{};
 }
 
-constexpr size_t kMostPieces = 96;  // of a vector that fits into a resume slot
-
 // What is left of a vector (address, length pairs) of which `moved` bytes are done.
 std::vector<uint64_t> rest_of(const std::vector<iovec>& vector, uint64_t moved) {
   std::vector<uint64_t> rest;
@@ -189,9 +210,10 @@ Result<ResumeCall> plan_cut_vector(Pid process, tracee::Thread& thread) {
   resume.rest = rest_of(TRY(read_vector(process, at, count)), registers.rax);
   if (resume.rest.empty() || !TRY(blocks_until_done(process, static_cast<int>(registers.rdi)))) return ResumeCall{};
   if (resume.rest.size() / 2 > kMostPieces)
-    return refused(fmt::format("thread {}: it is in the middle of a write of more than {} pieces to fd {} that is full; "
-                               "try again",
-                               thread.tid.number, kMostPieces, registers.rdi));
+    return not_now(
+        fmt::format("thread {}: it is in the middle of a write of more than {} pieces to fd {} that is full; "
+                    "try again",
+                    thread.tid.number, kMostPieces, registers.rdi));
   // What is left of a message on a stream has no address and no control data: a writev says the same.
   resume.kind = ResumeKind::kContinue;
   resume.nr = SYS_writev;
@@ -221,29 +243,23 @@ Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& d
 
 namespace {
 
-// Frame, its one call and its timeout, in a resume slot.
-struct SlotImage {
-  abi::RunnerFrame frame{};
-  abi::RunnerCall call{};
-  timespec time{};
-  std::array<uint64_t, 2 * kMostPieces> rest{};
-};
-static_assert(sizeof(SlotImage) <= tracee::Hands::kResumeSlotSize);
-
-SlotImage slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCall& resume) {
-  SlotImage image;
+ResumeSlot slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCall& resume) {
+  ResumeSlot image;
   const sys::Registers& r = thread.registers;
-  image.frame.calls = slot + offsetof(SlotImage, call);
+  image.frame.calls = slot + offsetof(ResumeSlot, call);
   image.frame.count = 1;
   image.frame.finish = STINT_FINISH_RESUME;
   image.frame.base = resume.done;
-  image.frame.registers = {r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15, r.rdi, r.rsi, r.rdx,
-                           r.r10, r.r8,  r.r9,  r.rip, r.eflags, 0,  0};
+  image.frame.registers = {r.rbx, r.rbp, r.r12, r.r13, r.r14, r.r15,    r.rdi, r.rsi,
+                           r.rdx, r.r10, r.r8,  r.r9,  r.rip, r.eflags, 0,     0};
+  image.in_use = 1;
+  image.stack = r.rsp;
+  image.alternate = thread.alternate;
   image.call.nr = resume.nr;
   std::ranges::copy(resume.args, image.call.args);
   if (!resume.rest.empty()) {
     std::ranges::copy(resume.rest, image.rest.begin());
-    image.call.args[1] = slot + offsetof(SlotImage, rest);
+    image.call.args[1] = slot + offsetof(ResumeSlot, rest);
     image.call.args[2] = resume.rest.size() / 2;
   }
   if (resume.time_argument == 0 || resume.time_left_ns < 0) return image;
@@ -252,7 +268,7 @@ SlotImage slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCa
     argument = static_cast<uint64_t>((resume.time_left_ns + kNsPerMs - 1) / kNsPerMs);
   } else {
     image.time = {resume.time_left_ns / 1'000'000'000, resume.time_left_ns % 1'000'000'000};
-    argument = slot + offsetof(SlotImage, time);
+    argument = slot + offsetof(ResumeSlot, time);
   }
   return image;
 }
@@ -260,9 +276,17 @@ SlotImage slot_image(uint64_t slot, const tracee::Thread& thread, const ResumeCa
 Result<> point_into_runner(tracee::StoppedProcess& process, tracee::Thread& thread, const ResumeCall& resume,
                            tracee::Hands& hands) {
   uint64_t slot = TRY(hands.resume_slot());
-  TRY(tracee::poke(process.pid(), RemotePtr<SlotImage>(slot), slot_image(slot, thread, resume)));
-  thread.resume_frame = slot;
-  thread.runner = hands.area().runner;
+  ResumeSlot image = slot_image(slot, thread, resume);
+  TRY(tracee::poke(process.pid(), RemotePtr<ResumeSlot>(slot), image));
+  // As if the call had just been interrupted in there: the kernel makes it again, or ends it with EINTR if a handler is
+  // to run, and no signal comes in between.
+  sys::Registers& registers = thread.in_runner.emplace(thread.registers);
+  registers.rip = hands.area().runner + (abi::stint_runner_resume_call - abi::stint_runner_start);
+  registers.rbx = slot;
+  registers.rax = static_cast<uint64_t>(kRestartNoHand);
+  registers.orig_rax = image.call.nr;
+  registers.rdi = image.call.args[0], registers.rsi = image.call.args[1], registers.rdx = image.call.args[2];
+  registers.r10 = image.call.args[3], registers.r8 = image.call.args[4], registers.r9 = image.call.args[5];
   return {};
 }
 
@@ -292,7 +316,7 @@ Result<int64_t> reissue(tracee::StoppedProcess& process, tracee::Thread& thread,
                         tracee::Hands& hands) {
   constexpr int kSystemCallStop = SIGTRAP | 0x80;
   uint64_t slot = TRY(hands.resume_slot());
-  TRY(tracee::poke(process.pid(), RemotePtr<SlotImage>(slot), slot_image(slot, thread, resume)));
+  TRY(tracee::poke(process.pid(), RemotePtr<ResumeSlot>(slot), slot_image(slot, thread, resume)));
   sys::Registers registers = thread.registers;
   registers.rbx = slot;
   registers.rip = hands.area().runner;
@@ -333,22 +357,54 @@ sys::Registers program_registers(const sys::Registers& now, const abi::RunnerReg
   return program;
 }
 
-// The last instructions of the runner neither wait nor call: the thread is let through them.
+// The last instructions of the runner neither wait nor call: the thread is let through them, and no handler is.
 Result<> run_out_of_tail(tracee::Thread& thread, Range tail) {
+  TRY(sys::set_signal_mask(thread.tid, ~uint64_t{0}));
   for (int attempt = 0; attempt < 10'000 && tail.contains(thread.registers.rip); ++attempt) {
     TRY(sys::ptrace_continue(thread.tid));
     TRY(sys::ptrace_interrupt(thread.tid));
     std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
     if (!status.has_value() || status->exited()) return failed("a thread has ended while it was stopped");
-    if (status->event() == 0) TRY(sys::ptrace_continue(thread.tid, status->signal()));
     thread.registers = TRY(sys::get_registers(thread.tid));
   }
+  if (tail.contains(thread.registers.rip)) return failed("a thread does not get out of the table-runner");
   return {};
+}
+
+// `text`: of /proc/PID/task/TID/syscall, "running" or the number and the arguments of a call.
+bool call_needs_runner(const std::string& text) {
+  constexpr uint64_t kMoveBytes[] = {SYS_write, SYS_writev, SYS_sendto, SYS_sendmsg, SYS_recvfrom, SYS_recvmsg};
+  uint64_t nr = 0;
+  std::array<uint64_t, 6> args{};
+  int read = std::sscanf(text.c_str(), "%lu %lx %lx %lx %lx %lx %lx", &nr, &args[0], &args[1], &args[2], &args[3],
+                         &args[4], &args[5]);
+  if (read < 7) return false;  // It runs, or is in no call.
+  if (std::ranges::find(kMoveBytes, nr) != std::end(kMoveBytes)) return true;
+  const EintrCall* entry = find_call(kEintrCalls, nr);
+  if (entry == nullptr || entry->time_argument == 0) return false;
+  uint64_t time = args[entry->time_argument - 1];
+  return entry->milliseconds ? static_cast<int32_t>(time) >= 0 : time != 0;
 }
 
 }  // namespace
 
-Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t runner, Deadlines& deadlines) {
+bool would_need_runner(Pid process) {
+  Result<std::vector<Pid>> threads = sys::list_threads(process);
+  if (!threads.has_value()) return true;
+  return std::ranges::any_of(*threads, [&](Pid tid) {
+    Result<std::string> text = sys::read_proc(process, fmt::format("task/{}/syscall", tid.number));
+    return !text.has_value() || call_needs_runner(*text);
+  });
+}
+
+bool is_in_runner(const tracee::Thread& thread, Range area) {
+  uint64_t runner = area.start + tracee::kAreaRunnerOffset;
+  return thread.registers.rip >= runner &&
+         thread.registers.rip < runner + (abi::stint_runner_end - abi::stint_runner_start);
+}
+
+Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area, Deadlines& deadlines) {
+  uint64_t runner = area.start + tracee::kAreaRunnerOffset;
   uint64_t returned = runner + (abi::stint_runner_resume_call - abi::stint_runner_start);
   uint64_t end = runner + (abi::stint_runner_end - abi::stint_runner_start);
   sys::Registers& now = thread.registers;
@@ -356,7 +412,8 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t ru
   if (!in_call && now.rip >= returned && now.rip < end) TRY(run_out_of_tail(thread, {returned, end}));
   if (now.rip < runner || now.rip >= end) return plan_resume(process, thread, deadlines);
 
-  SlotImage slot = TRY(tracee::peek(process, RemotePtr<SlotImage>(now.rbx)));
+  ResumeSlot slot = TRY(tracee::peek(process, RemotePtr<ResumeSlot>(now.rbx)));
+  TRY(tracee::poke(process, RemotePtr<uint64_t>(now.rbx + offsetof(ResumeSlot, in_use)), uint64_t{0}));
   int64_t result = in_call ? static_cast<int64_t>(now.rax) : kEintr;
   now = program_registers(now, slot.frame.registers);
   now.orig_rax = slot.call.nr;

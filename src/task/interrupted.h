@@ -1,9 +1,9 @@
 // What a stop did to the system call that a thread was in, and how to undo it, so that the program cannot tell.
 //
-// The kernel restarts most interrupted calls by itself when no signal handler runs (its -ERESTART codes, left in rax). What
-// is left to us: calls that give EINTR at every interruption (epoll_wait, sigtimedwait, semop ...), calls that return how
-// far they got (write to a full pipe), and, at a restart on another kernel life, sleeps whose restart block is gone. The
-// whole table is in kernel terms in doc/architecture.md; each row has a live test (task/*_live.cc).
+// The kernel restarts most interrupted calls by itself when no signal handler runs (its -ERESTART codes, left in rax).
+// What is left to us: calls that give EINTR at every interruption (epoll_wait, sigtimedwait, semop ...), calls that
+// return how far they got (write to a full pipe), and, at a restart on another kernel life, sleeps whose restart block
+// is gone. The whole table is in kernel terms in doc/architecture.md; each row has a live test (task/*_live.cc).
 #pragma once
 
 #include "image/task_records.h"
@@ -13,8 +13,8 @@
 
 namespace stint::task {
 
-// Looks at one stopped thread. Changes thread.registers where the kernel's own restart logic then does the right thing, and
-// says how the call is to be finished otherwise. kRefused when a call cannot be carried over.
+// Looks at one stopped thread. Changes thread.registers where the kernel's own restart logic then does the right thing,
+// and says how the call is to be finished otherwise. kRefused when a call cannot be carried over.
 Result<image::ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& deadlines);
 
 // A live program goes on: puts a frame into the area where a call has to be finished by the runner.
@@ -32,8 +32,13 @@ void note_sleep(const tracee::Thread& thread, const image::ResumeCall& resume, D
 // Whether any of these needs the runner's area after the thaw.
 inline bool needs_area(const image::ResumeCall& resume) { return resume.kind == image::ResumeKind::kContinue; }
 
-// A thread that an earlier checkpoint left inside the runner (kContinue) gets back the registers that its program would
-// see there, as if the call had been the program's own. `runner` is the address of the runner's code.
-Result<image::ResumeCall> leave_runner(Pid process, tracee::Thread& thread, uint64_t runner, Deadlines& deadlines);
+// Whether a stop now would leave a thread of the running process in a call that only the runner can go on with
+// (kContinue). Yes, where that cannot be told.
+bool would_need_runner(Pid process);
+
+// Whether the thread is inside the runner of this area, which an earlier checkpoint left in the process (kContinue).
+bool is_in_runner(const tracee::Thread& thread, Range area);
+// Such a thread gets back the registers that its program would see there, as if the call had been the program's own.
+Result<image::ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area, Deadlines& deadlines);
 
 }  // namespace stint::task

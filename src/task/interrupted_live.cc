@@ -324,9 +324,7 @@ LIVE_TEST(sigsuspend_ends_with_its_signal_and_puts_the_mask_back) {
 template <class Wait>
 void expect_readiness_wakes(long call, Wait wait) {
   const Ends pipe = make_pipe();
-  EXPECT_RESULT(freeze_while_blocked(
-                    call, [&] { return wait(pipe.read); }, [&] { write_all(pipe.write, "x"); }),
-                1);
+  EXPECT_RESULT(freeze_while_blocked(call, [&] { return wait(pipe.read); }, [&] { write_all(pipe.write, "x"); }), 1);
 }
 
 const timespec kMinute = {60, 0};

@@ -1,5 +1,6 @@
 #include "task/process.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/membarrier.h>
 #include <linux/prctl.h>
@@ -44,14 +45,10 @@ Result<int> job_number(Pid pid, size_t depth) {
 
 }  // namespace
 
-Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thread>& threads) {
+Result<ProcessFacts> look_at_tasks(Pid process, const std::vector<tracee::Thread>& threads) {
   ProcessFacts facts;
   facts.stat = TRY(proc::parse_stat(TRY(sys::read_proc(process, "stat"))));
   facts.status = TRY(proc::parse_status(TRY(sys::read_proc(process, "status"))));
-  facts.exe = TRY(link_of(process, "exe"));
-  facts.cwd = TRY(link_of(process, "cwd"));
-  facts.root = TRY(link_of(process, "root"));
-  facts.auxv = TRY(sys::read_file(sys::proc_path(process, "auxv")));
   size_t depth = facts.status.nspid.size();
   for (const tracee::Thread& thread : threads) {
     proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
@@ -61,32 +58,34 @@ Result<ProcessFacts> look_at_process(Pid process, const std::vector<tracee::Thre
   return facts;
 }
 
-namespace {
-
-Result<int64_t> inject_prctl(tracee::StoppedProcess& process, uint64_t option, uint64_t value) {
-  int64_t result = TRY(tracee::inject_call(process, process.leader(), {SYS_prctl, {option, value}}));
-  if (result < 0) return os_error("prctl", static_cast<int>(-result));
-  return result;
+Result<> look_at_process(Pid process, ProcessFacts& facts) {
+  facts.exe = TRY(link_of(process, "exe"));
+  facts.cwd = TRY(link_of(process, "cwd"));
+  facts.root = TRY(link_of(process, "root"));
+  facts.auxv = TRY(sys::read_file(sys::proc_path(process, "auxv")));
+  return {};
 }
 
-}  // namespace
-
-Result<Readable> Readable::make(tracee::StoppedProcess& process) {
-  int64_t dumpable = TRY(inject_prctl(process, PR_GET_DUMPABLE, 0));
-  Readable readable(process, static_cast<uint32_t>(dumpable));
-  if (dumpable != 1) TRY(inject_prctl(process, PR_SET_DUMPABLE, 1));
-  return readable;
+Result<std::optional<Readable>> Readable::open(tracee::StoppedProcess& process, tracee::Hands& hands) {
+  if (sys::open_proc(process.pid(), "fd", O_RDONLY | O_DIRECTORY).has_value()) return std::optional<Readable>();
+  tracee::Table table(hands);
+  size_t before = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
+  table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, 1});
+  TRY(table.run(process.leader(), process.pid()));
+  return std::optional(Readable(process, hands, static_cast<uint32_t>(table.result(before))));
 }
 
 Readable::~Readable() {
   // 2 comes from the kernel alone and cannot be set; for others it means the same as 0.
   if (process_ == nullptr || dumpable_ == 1 || process_->threads().empty()) return;
-  (void)inject_prctl(*process_, PR_SET_DUMPABLE, 0);
+  (void)hands_->call(process_->leader(), "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 0}});
 }
 
 Result<> restore_dumpable(tracee::StoppedProcess& process, const image::ProcessRecord& record) {
-  if (record.dumpable != 1) TRY(inject_prctl(process, PR_SET_DUMPABLE, 0));
-  return {};
+  if (record.dumpable == 1) return {};
+  tracee::Foothold foothold = TRY(tracee::find_bare_foothold(process.pid()));
+  int64_t result = TRY(tracee::inject_call(process, foothold, {SYS_prctl, {PR_SET_DUMPABLE, 0}}));
+  return result < 0 ? Result<>(os_error("PR_SET_DUMPABLE", static_cast<int>(-result))) : Result<>();
 }
 
 Result<ClockOffsets> clock_offsets(Pid process) {
@@ -106,13 +105,14 @@ Result<ClockOffsets> clock_offsets(Pid process) {
   return offsets;
 }
 
-Result<> check_enterable(const std::vector<tracee::Thread>& threads) {
-  for (const tracee::Thread& thread : threads) {
-    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
+Result<> check_enterable(const ProcessFacts& facts) {
+  for (const auto& [tid, status] : facts.threads) {
     if (status.seccomp != 0)
       return refused(
           "it runs under a seccomp filter, which the kernel does not let anybody put back: run it without its "
           "sandbox (many programs have --no-sandbox or the like)");
+    // The way back of an injected call (tracee/inject) is a `ret` that no shadow stack knows of.
+    if (status.shadow_stack) return refused("its threads have shadow stacks (CET), which cannot be put back");
   }
   return {};
 }
@@ -127,6 +127,9 @@ Result<> check_supported(const ProcessFacts& facts) {
     if (uid != status.uids[0]) return refused("its real, effective and saved user ids differ (a set-user-id program)");
   for (uint32_t gid : status.gids)
     if (gid != status.gids[0]) return refused("its real, effective and saved group ids differ");
+  for (const auto& [tid, thread] : facts.threads)
+    if (thread.uids != status.uids || thread.gids != status.gids || thread.groups != status.groups)
+      return refused(fmt::format("its thread {} has other user or group ids than the first", tid));
   return {};
 }
 
@@ -135,7 +138,7 @@ namespace {
 void fill_from_facts(const ProcessFacts& facts, image::ProcessRecord& record) {
   const proc::Status& status = facts.status;
   const proc::Stat& stat = facts.stat;
-  record.pid = innermost(status.nspid, stat.pid);
+  record.pid = facts.job_number();
   record.pgid = innermost(status.nspgid, stat.pgrp);
   record.sid = innermost(status.nssid, stat.session);
   record.exe = facts.exe, record.cwd = facts.cwd, record.root = facts.root;
@@ -169,6 +172,7 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   ActionQuestions actions(table);
   TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), facts.job_tids));
   size_t brk = table.must("brk", SYS_brk, {0});
+  size_t dumpable = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
   size_t thp = table.must("PR_GET_THP_DISABLE", SYS_prctl, {PR_GET_THP_DISABLE});
   size_t mce = table.must("PR_MCE_KILL_GET", SYS_prctl, {PR_MCE_KILL_GET});
   uint64_t subreaper = table.out<int>();
@@ -182,6 +186,7 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   actions.answer(table, record);
   timers.answer(table, record);
   record.memory_map.brk = static_cast<uint64_t>(table.result(brk));
+  record.dumpable = static_cast<uint32_t>(table.result(dumpable));
   record.thp_disabled = table.result(thp) != 0;
   record.mce_kill = static_cast<uint32_t>(table.result(mce));
   record.child_subreaper = table.value<int>(subreaper) != 0;
@@ -195,67 +200,84 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
 
 namespace {
 
-Result<> set_prctl(const char* name, int option, unsigned long value) {
-  TRY(sys::call(name, [&] { return prctl(option, value, 0, 0, 0); }));
-  return {};
-}
-
-Result<> restore_limits(const image::ProcessRecord& record) {
-  for (size_t which = 0; which < record.limits.size(); ++which) {
-    rlimit now{}, wanted{record.limits[which].soft, record.limits[which].hard};
-    int resource = static_cast<int>(which);
-    TRY(sys::call("getrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), nullptr, &now); }));
-    if (now.rlim_cur == wanted.rlim_cur && now.rlim_max == wanted.rlim_max) continue;
-    TRY(sys::call("setrlimit", [&] { return prlimit(0, static_cast<__rlimit_resource>(resource), &wanted, nullptr); })
-            .in(fmt::format(
-                "resource limit {}: it was {} (hard {}), here the hard limit is {}: raise it with ulimit -H", which,
-                wanted.rlim_cur, wanted.rlim_max, now.rlim_max))
-            .as(ErrorKind::kUnfit));
+Result<> restore_limits(tracee::StoppedProcess& process, tracee::Hands& hands, const image::ProcessRecord& record) {
+  tracee::Table table(hands);
+  std::vector<size_t> calls;
+  for (uint64_t which = 0; which < record.limits.size(); ++which) {
+    rlimit wanted{record.limits[which].soft, record.limits[which].hard};
+    calls.push_back(table.ask(SYS_prlimit64, {0, which, table.in(wanted), 0}));
+  }
+  TRY(table.run(process.leader(), process.pid()));
+  for (uint64_t which = 0; which < record.limits.size(); ++which) {
+    int64_t result = table.result(calls[which]);
+    if (result >= 0) continue;
+    return os_error("setrlimit", static_cast<int>(-result))
+        .in(fmt::format("resource limit {}: it was {} (hard {}): raise the hard limit here with ulimit -H", which,
+                        record.limits[which].soft, record.limits[which].hard))
+        .as(ErrorKind::kUnfit);
   }
   return {};
 }
 
-Result<> write_own_setting(const char* name, const std::string& value) {
-  std::string path = fmt::format("/proc/self/{}", name);
+Result<> write_setting(Pid process, const char* name, const std::string& value) {
+  std::string path = sys::proc_path(process, name);
   sys::UniqueFd file = TRY(sys::open(path, O_WRONLY));
   return sys::write_all(file.get(), bytes_of(value)).in(path);
 }
 
-Result<> restore_proc_settings(const image::ProcessRecord& record) {
+Result<> restore_proc_settings(Pid process, const image::ProcessRecord& record) {
   image::ProcessRecord now;
-  TRY(read_proc_settings(Pid{0}, now));
+  TRY(read_proc_settings(process, now));
   if (now.oom_score_adj != record.oom_score_adj)
-    TRY(write_own_setting("oom_score_adj", std::to_string(record.oom_score_adj)).as(ErrorKind::kUnfit));
+    TRY(write_setting(process, "oom_score_adj", std::to_string(record.oom_score_adj)).as(ErrorKind::kUnfit));
   if (now.coredump_filter != record.coredump_filter)
-    TRY(write_own_setting("coredump_filter", fmt::format("{:#x}", record.coredump_filter)));
+    TRY(write_setting(process, "coredump_filter", fmt::format("{:#x}", record.coredump_filter)));
   return {};
 }
 
-Result<> restore_flags(const image::ProcessRecord& record) {
-  if (record.child_subreaper) TRY(set_prctl("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1));
-  if (record.thp_disabled) TRY(set_prctl("PR_SET_THP_DISABLE", PR_SET_THP_DISABLE, 1));
+void ask_for_flags(tracee::Table& table, const image::ProcessRecord& record) {
+  table.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, {PR_SET_CHILD_SUBREAPER, record.child_subreaper});
+  if (record.thp_disabled) table.must("PR_SET_THP_DISABLE", SYS_prctl, {PR_SET_THP_DISABLE, 1});
   if (record.mce_kill != PR_MCE_KILL_DEFAULT)
-    TRY(sys::call("PR_MCE_KILL", [&] { return prctl(PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill, 0, 0); }));
+    table.must("PR_MCE_KILL", SYS_prctl, {PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill});
   for (int command : kMembarrierRegister)
     if (record.membarrier_registrations & command)
-      TRY(sys::call("membarrier", [&] { return syscall(SYS_membarrier, command, 0, 0); }));
-  for (int capability = 0; capability < 64; ++capability)
-    if ((record.bounding_set >> capability & 1) == 0 && prctl(PR_CAPBSET_READ, capability) == 1)
-      TRY(set_prctl("PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability));
+      table.must("membarrier", SYS_membarrier, {static_cast<uint64_t>(command)});
+}
+
+// Capabilities that the kernel does not know give EINVAL: nobody can have them.
+Result<> restore_bounding_set(tracee::StoppedProcess& process, tracee::Hands& hands,
+                              const image::ProcessRecord& record) {
+  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(process.pid(), "status"))));
+  if ((now.cap_bounding & ~record.bounding_set) == 0) return {};
+  tracee::Table table(hands);
+  std::vector<size_t> drops;
+  for (uint64_t capability = 0; capability < 64; ++capability)
+    if ((record.bounding_set >> capability & 1) == 0)
+      drops.push_back(table.ask(SYS_prctl, {PR_CAPBSET_DROP, capability}));
+  TRY(table.run(process.leader(), process.pid()));
+  for (size_t drop : drops)
+    if (table.result(drop) < 0 && table.result(drop) != -EINVAL)
+      return os_error("PR_CAPBSET_DROP", static_cast<int>(-table.result(drop)));
   return {};
 }
 
 }  // namespace
 
-Result<> restore_process_inside(const image::ProcessRecord& record) {
-  TRY(sys::call("chdir", [&] { return chdir(record.cwd.c_str()); })
-          .in(fmt::format("working directory {}", record.cwd))
-          .as(ErrorKind::kUnfit));
-  ::umask(record.umask);
-  TRY(restore_proc_settings(record));
-  TRY(restore_flags(record));
-  TRY(restore_actions(record));
-  return restore_limits(record);
+Result<> restore_process(tracee::StoppedProcess& process, tracee::Hands& hands, const image::ProcessRecord& record) {
+  tracee::Table table(hands);
+  std::string path = record.cwd;
+  path.push_back('\0');
+  size_t chdir = table.ask(SYS_chdir, {table.in(bytes_of(path))});
+  table.must("umask", SYS_umask, {record.umask});
+  ask_for_flags(table, record);
+  TRY(restore_actions(record, table));
+  TRY(table.run(process.leader(), process.pid()));
+  if (table.result(chdir) < 0)
+    return os_error("chdir", static_cast<int>(-table.result(chdir)))
+        .in(fmt::format("working directory {}", record.cwd))
+        .as(ErrorKind::kUnfit);
+  return restore_proc_settings(process.pid(), record);
 }
 
 Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, tracee::Table& table) {
@@ -275,6 +297,8 @@ Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, trac
 Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
                               const image::ProcessRecord& record) {
   tracee::Thread& leader = process.leader();
+  TRY(restore_bounding_set(process, hands, record));
+  TRY(restore_limits(process, hands, record));
   tracee::Table table(hands);
   table.must("personality", SYS_personality, {record.personality});
   TRY(table.run(leader, process.pid()));

@@ -45,14 +45,14 @@ Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared) {
   return pending;
 }
 
-Result<> restore_actions(const image::ProcessRecord& record) {
+Result<> restore_actions(const image::ProcessRecord& record, tracee::Table& table) {
   if (record.actions.size() != kSignals) return damaged("not 64 signal actions");
   for (int signal = 1; signal <= kSignals; ++signal) {
     if (!can_be_caught(signal)) continue;
-    const image::SignalAction& saved = record.actions[signal - 1];
+    const image::SignalAction& saved = record.actions[static_cast<size_t>(signal - 1)];
     KernelAction action{saved.handler, saved.flags, saved.restorer, saved.mask};
-    TRY(sys::call("rt_sigaction",
-                  [&] { return syscall(SYS_rt_sigaction, signal, &action, nullptr, sizeof(uint64_t)); }));
+    table.must("rt_sigaction", SYS_rt_sigaction,
+               {static_cast<uint64_t>(signal), table.in(action), 0, sizeof(uint64_t)});
   }
   return {};
 }
@@ -67,8 +67,10 @@ Result<> queue_pending(tracee::StoppedProcess& process, tracee::Thread& thread, 
       uint64_t signal = 0;
       std::memcpy(&signal, pending[i].data(), sizeof(int));
       uint64_t group = static_cast<uint64_t>(pid), one = static_cast<uint64_t>(tid);
-      if (shared) table.must("rt_sigqueueinfo", SYS_rt_sigqueueinfo, {group, signal, at});
-      else table.must("rt_tgsigqueueinfo (see ulimit -i)", SYS_rt_tgsigqueueinfo, {group, one, signal, at});
+      if (shared)
+        table.must("rt_sigqueueinfo", SYS_rt_sigqueueinfo, {group, signal, at});
+      else
+        table.must("rt_tgsigqueueinfo (see ulimit -i)", SYS_rt_tgsigqueueinfo, {group, one, signal, at});
     }
     TRY(table.run(thread, process.pid()));
   }

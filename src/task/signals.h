@@ -1,6 +1,6 @@
 // Signal actions, and signals that wait to be delivered. The kernel shows the actions only to the process itself
-// (rt_sigaction(2)); queued signals are seen from outside (PTRACE_PEEKSIGINFO) and can be put back, with any si_code, only
-// by the thread itself (rt_tgsigqueueinfo(2), rt_sigqueueinfo(2)).
+// (rt_sigaction(2)); queued signals are seen from outside (PTRACE_PEEKSIGINFO) and can be put back, with any si_code,
+// only by the thread itself (rt_tgsigqueueinfo(2), rt_sigqueueinfo(2)).
 #pragma once
 
 #include "image/task_records.h"
@@ -20,8 +20,8 @@ class ActionQuestions {
 
 Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared);
 
-// In the new process itself, with all signals blocked.
-Result<> restore_actions(const image::ProcessRecord& record);
+// Asks for the actions to be set.
+Result<> restore_actions(const image::ProcessRecord& record, tracee::Table& table);
 
 // By the thread that is to have them (private) or any thread of the process (shared); its own mask is not in force yet.
 Result<> queue_pending(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,

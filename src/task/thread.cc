@@ -10,6 +10,8 @@
 
 #include "sys/procfs.h"
 #include "sys/scheduling.h"
+#include "task/memory_policy.h"
+#include "task/rare_state.h"
 #include "task/signals.h"
 #include "tracee/memory.h"
 
@@ -18,6 +20,11 @@ namespace {
 
 // An alternate stack that a handler runs on at the moment is shown with SS_ONSTACK, which cannot be set.
 constexpr uint32_t kSettableStackFlags = SS_DISABLE | (1u << 31);  // SS_AUTODISARM
+
+void note_alternate_stack(tracee::Thread& thread, const image::ThreadRecord& record) {
+  bool none = (record.altstack_flags & SS_DISABLE) != 0;
+  thread.alternate = {.start = record.altstack_sp, .size = none ? 0 : record.altstack_size, .known = 1};
+}
 
 std::string without_newline(std::string text) {
   if (!text.empty() && text.back() == '\n') text.pop_back();
@@ -61,6 +68,7 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
                          status.cap_ambient};
   record.no_new_privs = status.no_new_privs;
 
+  TRY(check_rare_state(process, thread, hands));
   tracee::Table table(hands);
   size_t securebits = table.must("PR_GET_SECUREBITS", SYS_prctl, {PR_GET_SECUREBITS});
   uint64_t stack = table.out<stack_t>(), clear_tid = table.out<uint64_t>(), death = table.out<int>();
@@ -68,11 +76,14 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   table.must("PR_GET_TID_ADDRESS", SYS_prctl, {PR_GET_TID_ADDRESS, clear_tid});
   table.must("PR_GET_PDEATHSIG", SYS_prctl, {PR_GET_PDEATHSIG, death});
   size_t slack = table.must("PR_GET_TIMERSLACK", SYS_prctl, {PR_GET_TIMERSLACK});
+  PolicyQuestion policy = ask_for_thread_policy(table);
   TRY(table.run(thread, process.pid()));
+  record.memory_policy = policy_in(table, policy);
   stack_t alternate = table.value<stack_t>(stack);
   record.altstack_sp = reinterpret_cast<uint64_t>(alternate.ss_sp);
   record.altstack_size = alternate.ss_size;
   record.altstack_flags = static_cast<uint32_t>(alternate.ss_flags) & kSettableStackFlags;
+  note_alternate_stack(thread, record);
   record.clear_child_tid = table.value<uint64_t>(clear_tid);
   record.death_signal = table.value<int>(death);
   record.timer_slack_ns = static_cast<uint64_t>(table.result(slack));
@@ -113,8 +124,8 @@ void ask_for_thread_state(tracee::Table& table, const image::ThreadRecord& recor
   if (record.death_signal != 0)
     table.must("PR_SET_PDEATHSIG", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(record.death_signal)});
   table.must("PR_SET_TIMERSLACK", SYS_prctl, {PR_SET_TIMERSLACK, record.timer_slack_ns});
-  if (record.rseq != 0)
-    table.must("rseq", SYS_rseq, {record.rseq, record.rseq_size, 0, record.rseq_signature});
+  set_thread_policy(table, record.memory_policy);
+  if (record.rseq != 0) table.must("rseq", SYS_rseq, {record.rseq, record.rseq_size, 0, record.rseq_signature});
 }
 
 }  // namespace
@@ -130,11 +141,41 @@ Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread,
   TRY(sys::set_xstate(thread.tid, record.xstate).in("the processor's extended state").as(ErrorKind::kUnfit));
   std::memcpy(&thread.registers, record.registers.data(), sizeof(thread.registers));
   thread.signal_mask = record.signal_mask;
+  note_alternate_stack(thread, record);
   return {};
 }
 
+namespace {
+
+// Capabilities stay for the calls that follow. With the old ids the kernel takes the parent death signal, and closes
+// the process to its tracer's eyes in /proc.
+Result<> restore_ids(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                     const image::ProcessRecord& owner, const image::ThreadRecord& record) {
+  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
+  if (now.uids == owner.uids && now.gids == owner.gids) return {};
+  tracee::Table table(hands);
+  const uint32_t uid = owner.uids[0], gid = owner.gids[0];  // All four are the same.
+  std::vector<size_t> calls{table.ask(SYS_prctl, {PR_SET_KEEPCAPS, 1})};
+  if (now.groups != owner.groups)
+    calls.push_back(table.ask(SYS_setgroups, {owner.groups.size(), table.in(std::as_bytes(std::span(owner.groups)))}));
+  calls.push_back(table.ask(SYS_setresgid, {gid, gid, gid}));
+  calls.push_back(table.ask(SYS_setresuid, {uid, uid, uid}));
+  table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, 1});
+  table.must("PR_SET_PDEATHSIG", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(record.death_signal)});
+  TRY(table.run(thread, process.pid()));
+  for (size_t call : calls)
+    if (table.result(call) < 0)
+      return os_error("setresuid", static_cast<int>(-table.result(call)))
+          .in(fmt::format("it belonged to user {}, group {}: restart it as that user, or as root", uid, gid))
+          .as(ErrorKind::kUnfit);
+  return {};
+}
+
+}  // namespace
+
 Result<> restore_credentials(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
-                             const image::ThreadRecord& record) {
+                             const image::ProcessRecord& owner, const image::ThreadRecord& record) {
+  TRY(restore_ids(process, thread, hands, owner, record));
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   auto low = [](uint64_t set) { return static_cast<uint32_t>(set); };
   auto high = [](uint64_t set) { return static_cast<uint32_t>(set >> 32); };

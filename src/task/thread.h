@@ -8,8 +8,8 @@
 
 namespace stint::task {
 
-// Aborts an rseq critical section that the thread is in, as the kernel does at every preemption: the registers go to the
-// abort address. Before anything is injected: the kernel does not abort after an injected call.
+// Aborts an rseq critical section that the thread is in, as the kernel does at every preemption: the registers go to
+// the abort address. Before anything is injected: the kernel does not abort after an injected call.
 Result<> abort_critical_section(Pid process, tracee::Thread& thread);
 
 // What only the thread itself can be asked, together with what is seen from outside. `resume` was planned before.
@@ -17,13 +17,13 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
                                            tracee::Hands& hands, int32_t job_pid, int32_t job_tid,
                                            const proc::Status& status);
 
-// Gives a new thread of the husk what the record says, but for its registers: these it gets at release (thread.registers,
-// thread.signal_mask are set here). All threads exist already. Leaves capabilities alone.
+// Gives a new thread what the record says, but for its registers: these it gets at release
+// (thread.registers, thread.signal_mask are set here). All threads exist already. Leaves capabilities alone.
 Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
                         const image::ThreadRecord& record);
 
-// The last calls that a thread makes for us: they give up what made the others possible.
+// The last calls that a thread makes for us: they give up what made the others possible. `owner`: its process.
 Result<> restore_credentials(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
-                             const image::ThreadRecord& record);
+                             const image::ProcessRecord& owner, const image::ThreadRecord& record);
 
 }  // namespace stint::task

@@ -214,6 +214,22 @@ LIVE_TEST(mutex_owner_is_known_by_its_tid) {
   pthread_mutexattr_destroy(&attributes);
 }
 
+LIVE_TEST(wake_that_goes_with_no_change_of_its_word_finds_every_sleeper) {
+  constexpr int kSleepers = 12;
+  std::atomic<unsigned> word = 0;
+  std::vector<std::unique_ptr<BlockedThread>> sleepers;
+  for (int i = 0; i < kSleepers; ++i) {
+    sleepers.push_back(
+        std::make_unique<BlockedThread>(SYS_futex, [&] { EXPECT_EQ(futex(word, FUTEX_WAIT_PRIVATE, 0), 0); }));
+  }
+  freeze_point();
+  // A cut in here is followed at once by the wake.
+  const double start = monotonic_seconds();
+  while (monotonic_seconds() - start < 0.01) {
+  }
+  EXPECT_EQ(futex(word, FUTEX_WAKE_PRIVATE, kSleepers), kSleepers);
+}
+
 LIVE_TEST(process_shared_semaphore_in_shared_memory_still_wakes) {
   const Fd memfd(EXPECT_OK(memfd_create("semaphore", 0)));
   EXPECT_OK(ftruncate(memfd, 4096));

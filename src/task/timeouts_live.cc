@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 #include <memory>
 #include <vector>
@@ -33,6 +34,11 @@ bool by_nanosleep(double seconds) {
 bool by_relative_clock_nanosleep(double seconds) {
   const timespec time = to_timespec(seconds);
   return clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr) == 0;
+}
+
+bool by_clock_nanosleep_that_writes_over_its_time(double seconds) {
+  timespec time = to_timespec(seconds);
+  return clock_nanosleep(CLOCK_MONOTONIC, 0, &time, &time) == 0;
 }
 
 bool by_absolute_clock_nanosleep(double seconds) {
@@ -100,6 +106,7 @@ bool by_recv(double seconds) {
 const Wait kWaits[] = {
     {"nanosleep", SYS_nanosleep, by_nanosleep},
     {"relative clock_nanosleep", SYS_clock_nanosleep, by_relative_clock_nanosleep},
+    {"clock_nanosleep that writes over its time", SYS_clock_nanosleep, by_clock_nanosleep_that_writes_over_its_time},
     {"absolute clock_nanosleep", SYS_clock_nanosleep, by_absolute_clock_nanosleep},
     {"poll", SYS_poll, by_poll},
     {"ppoll", SYS_ppoll, by_ppoll},
@@ -157,6 +164,9 @@ void expect_timeout_kept(const char* name) {
 
 LIVE_TEST(nanosleep_lasts_its_time) { expect_timeout_kept("nanosleep"); }
 LIVE_TEST(relative_clock_nanosleep_lasts_its_time) { expect_timeout_kept("relative clock_nanosleep"); }
+LIVE_TEST(clock_nanosleep_that_writes_over_its_time_lasts_its_time) {
+  expect_timeout_kept("clock_nanosleep that writes over its time");
+}
 LIVE_TEST(absolute_clock_nanosleep_lasts_its_time) { expect_timeout_kept("absolute clock_nanosleep"); }
 LIVE_TEST(poll_lasts_its_time) { expect_timeout_kept("poll"); }
 LIVE_TEST(ppoll_lasts_its_time) { expect_timeout_kept("ppoll"); }
@@ -206,8 +216,7 @@ LIVE_TEST(sleep_that_a_signal_ends_tells_what_is_left) {
 
 LIVE_TEST(wait_that_a_signal_ends_still_says_so) {
   // epoll_wait never restarts after a handler, whatever SA_RESTART says; a silent restart would hide the signal.
-  const Handler handler(
-      SIGUSR1, [](int, siginfo_t*, void*) {}, SA_RESTART);
+  const Handler handler(SIGUSR1, [](int, siginfo_t*, void*) {}, SA_RESTART);
   const Fd epoll(EXPECT_OK(epoll_create1(0)));
   int result = 0;
   int error = 0;
@@ -221,6 +230,73 @@ LIVE_TEST(wait_that_a_signal_ends_still_says_so) {
   waiter.join();
   EXPECT_EQ(result, -1);
   EXPECT_EQ(error, EINTR);
+}
+
+LIVE_TEST(handler_that_interrupts_a_wait_may_itself_be_cut) {
+  static std::atomic<unsigned> in_handler, may_return;
+  in_handler = 0, may_return = 0;
+  const Handler handler(SIGUSR1, [](int, siginfo_t*, void*) {
+    in_handler = 1;
+    while (may_return == 0) futex(may_return, FUTEX_WAIT_PRIVATE, 0);
+  });
+  const Fd epoll(EXPECT_OK(epoll_create1(0)));
+  int result = 0;
+  int error = 0;
+  BlockedThread waiter(SYS_epoll_wait, [&] {
+    epoll_event event;
+    result = epoll_wait(epoll, &event, 1, 60'000);
+    error = errno;
+  });
+  freeze_point();
+  wait_until_blocked(waiter.tid());
+  EXPECT_EQ(pthread_kill(waiter.handle(), SIGUSR1), 0);
+  while (in_handler == 0) sleep_for(0.001);
+  freeze_point();
+  freeze_point();
+  may_return = 1;
+  futex(may_return, FUTEX_WAKE_PRIVATE, 1);
+  waiter.join();
+  EXPECT_EQ(result, -1);
+  EXPECT_EQ(error, EINTR);
+}
+
+// Waits in epoll_wait, with a timeout that is far away, until the pipe can be read.
+int await(int pipe) {
+  const Fd epoll(EXPECT_OK(epoll_create1(0)));
+  epoll_event event = {.events = EPOLLIN, .data = {.fd = pipe}};
+  EXPECT_OK(epoll_ctl(epoll, EPOLL_CTL_ADD, pipe, &event));
+  return epoll_wait(epoll, &event, 1, 600'000);
+}
+
+LIVE_TEST(more_threads_wait_with_a_timeout_at_each_cut) {
+  const Ends pipe = make_pipe();
+  std::vector<std::unique_ptr<BlockedThread>> waiters;
+  for (int count : {1, 3, 9}) {
+    while (waiters.size() < static_cast<size_t>(count)) {
+      waiters.push_back(std::make_unique<BlockedThread>(SYS_epoll_wait, [&] { EXPECT_EQ(await(pipe.read), 1); }));
+    }
+    freeze_point();
+  }
+  write_all(pipe.write, "x");
+}
+
+LIVE_TEST(child_that_is_born_between_two_cuts_waits_as_its_parent_does) {
+  const Ends first = make_pipe();
+  const Ends second = make_pipe();
+  BlockedThread waiter(SYS_epoll_wait, [&] { EXPECT_EQ(await(first.read), 1); });
+  freeze_point();
+  const pid_t child = fork();
+  if (child == 0) _exit(await(second.read) == 1 ? 0 : 1);
+  EXPECT_GT(child, 0);
+  sleep_for(0.01);
+  freeze_point();
+  freeze_point();
+  write_all(first.write, "x");
+  waiter.join();
+  write_all(second.write, "x");
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 LIVE_TEST(condition_variable_with_timeout_times_out_and_is_woken) {

@@ -45,8 +45,10 @@ Result<TimerQuestions> TimerQuestions::make(tracee::Table& table, Pid process, c
     if (entry.notify & SIGEV_THREAD_ID) {
       auto target = job_tid.find(entry.target);
       // A thread that has ended gets no signals: the timer is as good as one that notifies nobody.
-      if (target == job_tid.end()) question.timer.notify = SIGEV_NONE;
-      else question.timer.target_tid = target->second;
+      if (target == job_tid.end())
+        question.timer.notify = SIGEV_NONE;
+      else
+        question.timer.target_tid = target->second;
     }
     question.left = table.out<itimerspec>();
     table.must("timer_gettime", SYS_timer_gettime, {static_cast<uint64_t>(entry.id), question.left});
@@ -100,8 +102,8 @@ Result<> restore_timers(const image::ProcessRecord& record, tracee::Hands& hands
   }
   for (uint64_t which = 0; which < record.interval_timers.size(); ++which) {
     const image::IntervalTimer& timer = record.interval_timers[which];
-    // Nothing left, but an interval: it has expired, and the kernel starts it again when its signal, which is queued, is
-    // delivered. That tie is gone now.
+    // Nothing left, but an interval: it has expired, and the kernel starts it again when its signal, which is queued,
+    // is delivered. That tie is gone now.
     int64_t value_ns = timer.value_ns == 0 ? timer.interval_ns : timer.value_ns;
     itimerval left{to_timeval(timer.interval_ns), to_timeval(value_ns)};
     table.must("setitimer", SYS_setitimer, {which, table.in(left), 0});

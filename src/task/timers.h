@@ -1,5 +1,5 @@
-// The timers of a process: the three interval timers and the POSIX timers. How much time is left only the process itself
-// can ask; /proc/PID/timers tells which POSIX timers there are and how they notify.
+// The timers of a process: the three interval timers and the POSIX timers. How much time is left only the process
+// itself can ask; /proc/PID/timers tells which POSIX timers there are and how they notify.
 #pragma once
 
 #include <map>
@@ -25,8 +25,8 @@ class TimerQuestions {
   std::vector<PosixQuestion> posix_;
 };
 
-// Creates the POSIX timers with their ids, disarmed, then arms all timers with the time that was left: the last thing before
-// the process goes on. Run by a thread of the process, after all threads are there.
+// Creates the POSIX timers with their ids, disarmed, then arms all timers with the time that was left: the last thing
+// before the process goes on. Run by a thread of the process, after all threads are there.
 Result<> restore_timers(const image::ProcessRecord& record, tracee::Hands& hands, tracee::Thread& thread, Pid process);
 
 }  // namespace stint::task

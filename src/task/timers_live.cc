@@ -149,8 +149,8 @@ LIVE_TEST(posix_timer_whose_signal_waits_goes_on) {
   siginfo_t info = {};
   EXPECT_EQ(sigwaitinfo(&set, &info), signal);
   EXPECT_EQ(info.si_value.sival_int, 5);
-  // How often it expired while its signal waited, the kernel tells only when the signal is taken: that count is lost in a
-  // restart (doc/what-survives.md).
+  // How often it expired while its signal waited, the kernel tells only when the signal is taken: that count is lost in
+  // a restart (doc/what-survives.md).
   EXPECT_GE(info.si_overrun, 0);
   EXPECT_LT(info.si_overrun, 60'000);
   EXPECT_EQ(sigwaitinfo(&set, &info), signal);

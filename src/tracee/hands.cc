@@ -1,5 +1,7 @@
 #include "tracee/hands.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/ptrace.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -9,6 +11,9 @@
 #include <cstring>
 
 #include "proc/maps.h"
+#include "sys/descriptor.h"
+#include "sys/poll.h"
+#include "sys/process.h"
 #include "sys/procfs.h"
 #include "tracee/memory.h"
 #include "tracee/sigframe.h"
@@ -26,8 +31,6 @@ static_assert(kSigframeOffset + 12288 <= Hands::kWorkSize);
 // The signals that do nothing by default. A stop for one of them tells us that a table is done; without a tracer it is
 // ignored, or at worst handled once too often.
 constexpr int kReportSignals[] = {SIGURG, SIGWINCH, SIGCHLD};
-// Shared, so that it never merges with a mapping of the program's beside it.
-constexpr uint64_t kAreaMapFlags = MAP_SHARED | MAP_ANONYMOUS;
 constexpr uint64_t bit(int signal) { return uint64_t{1} << (signal - 1); }
 
 Error vanished(Pid thread) { return failed(fmt::format("thread {} has ended", thread.number)); }
@@ -52,51 +55,76 @@ Bytes area_code_page() {
   return page;
 }
 
-Result<Range> find_left_area(Pid process) {
-  std::string text = TRY(sys::read_proc(process, "maps"));
-  for (const proc::Vma& vma : TRY(proc::parse_maps(text))) {
-    if (!vma.shared || !vma.exec || vma.path != "/dev/zero") continue;
+std::vector<Range> left_areas(Pid process, std::span<const proc::Vma> vmas) {
+  std::vector<Range> left;
+  for (const proc::Vma& vma : vmas) {
+    if (vma.shared || !vma.exec || !vma.write || !vma.path.empty()) continue;
     char magic[sizeof(kAreaMagic)];
     Result<size_t> got = sys::read_memory(process, vma.range.start, magic, sizeof(magic));
     if (got.has_value() && *got == sizeof(magic) && std::memcmp(magic, kAreaMagic, sizeof(magic)) == 0)
-      return vma.range;
+      left.push_back(vma.range);
   }
-  return Range{};
+  return left;
 }
+
+namespace {
+
+Result<int64_t> call_through(StoppedProcess& process, const Entrance& entrance, const Call& call) {
+  if (!entrance.lent.has_value()) return inject_call(process, entrance.foothold, call);
+  return TRY(Hands::in_area(process, *entrance.lent).run(process.leader(), {&call, 1})).front();
+}
+
+}  // namespace
 
 Hands Hands::in_area(StoppedProcess& process, Area area) {
   CHECK(area.size >= kWorkSize);
-  return Hands(process, area, {});
+  return Hands(process, {}, area, {});
 }
 
-Result<Hands> Hands::map_area(StoppedProcess& process) {
+Result<Hands> Hands::map_area(StoppedProcess& process, const Entrance& entrance) {
   uint64_t size = area_size(process.threads().size());
-  Call map{SYS_mmap,
-           {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, kAreaMapFlags, ~uint64_t{0}, 0}};
-  int64_t start = TRY(inject_call(process, process.leader(), map).in("map an area for the table-runner"));
+  Call map{SYS_mmap, {0, size, PROT_READ | PROT_WRITE | PROT_EXEC, kAreaMapFlags, ~uint64_t{0}, 0}};
+  int64_t start = TRY(call_through(process, entrance, map).in("map an area for the table-runner"));
+  if (start == -EACCES)
+    return refused(
+        "it may not make memory executable (PR_SET_MDWE, SELinux), which a checkpoint needs for its own code: run it "
+        "without that restriction");
   if (start < 0) return os_error("map an area for the table-runner: mmap", static_cast<int>(-start));
   uint64_t address = static_cast<uint64_t>(start);
   Bytes code = area_code_page();
   TRY(poke(process.pid(), address, code.data(), code.size()));
-  return adopt_area(process, {address, address + size});
+  Hands hands = adopt_area(process, entrance, {address, address + size});
+  std::vector<Call> advise;
+  for (int advice : kAreaAdvice) advise.push_back({SYS_madvise, {address, size, static_cast<uint64_t>(advice)}});
+  for (int64_t result : TRY(hands.run(process.leader(), advise)))
+    if (result < 0) return os_error("madvise", static_cast<int>(-result));
+  return hands;
 }
 
-Hands Hands::adopt_area(StoppedProcess& process, Range mapped) {
+Hands Hands::adopt_area(StoppedProcess& process, const Entrance& entrance, Range mapped) {
   Area area{mapped.start + kAreaRunnerOffset, mapped.start + kAreaDataOffset, mapped.size() - kAreaDataOffset};
-  return Hands(process, area, mapped);
+  return Hands(process, entrance, area, mapped);
+}
+
+Hands Hands::borrow_area(StoppedProcess& process, Range mapped) {
+  Hands hands = adopt_area(process, {}, mapped);
+  hands.keep_area();
+  return hands;
 }
 
 Hands::Hands(Hands&& other) noexcept
     : process_(std::exchange(other.process_, nullptr)),
+      entrance_(other.entrance_),
       area_(other.area_),
       mapped_(other.mapped_),
       keep_(other.keep_),
-      slots_used_(other.slots_used_) {}
+      slots_used_(other.slots_used_),
+      newborns_(std::move(other.newborns_)) {}
 
 Hands::~Hands() {
   if (process_ == nullptr || mapped_.empty() || keep_ || process_->threads().empty()) return;
   Call unmap{SYS_munmap, {mapped_.start, mapped_.size()}};
-  (void)inject_call(*process_, process_->leader(), unmap);  // It fails only if the process is gone.
+  (void)call_through(*process_, entrance_, unmap);  // It fails only if the process is gone.
 }
 
 Result<uint64_t> Hands::resume_slot() {
@@ -151,6 +179,65 @@ Result<> Hands::write_table(Thread& thread, std::span<const Call> calls, int sig
   return poke(process_->pid(), at, sigframe.data(), sigframe.size());
 }
 
+namespace {
+
+// To the end of the next system call. Returns the signal that came from somebody else meanwhile, and is to be sent on.
+Result<int> finish_call(Thread& thread) {
+  constexpr int kSystemCallStop = SIGTRAP | 0x80;
+  int signal = 0;
+  for (int stops = 0; stops < 2;) {
+    TRY(sys::ptrace_to_system_call(thread.tid));
+    sys::WaitStatus status = TRY(wait_for_stop(thread));
+    if (status.event() != 0) continue;
+    if (status.signal() == kSystemCallStop)
+      ++stops;
+    else
+      signal = status.signal();
+  }
+  return signal;
+}
+
+// Of the process's descriptors.
+Result<RemoteFd> lowest_free_number(Pid process) {
+  sys::UniqueFd directory = TRY(sys::open_proc(process, "fd", O_RDONLY | O_DIRECTORY));
+  RemoteFd free{0};
+  for (int number : TRY(sys::list_numbers(directory.get())))
+    if (number == free.number) ++free.number;
+  return free;
+}
+
+}  // namespace
+
+Result<sys::UniqueFd> Hands::open_for_us(Thread& thread, const char* name, Call open) {
+  // The table must know the number before the call has given it.
+  RemoteFd number = TRY(lowest_free_number(process_->pid()));
+  sys::UniqueFd process = TRY(sys::pidfd_open(process_->pid().number));
+  open.stop_on_error = true;
+  const Call calls[] = {open, {SYS_close, {static_cast<uint64_t>(number.number)}}};
+  Result<sys::UniqueFd> ours = failed("its descriptor was not looked for");
+  auto take = [&] { ours = sys::pidfd_getfd(process.get(), number); };
+  Result<std::vector<int64_t>> results = run_one_table(thread, calls, take);
+  if (!results.has_value()) {
+    insist_on_closing(thread, number);
+    return std::move(results).error();
+  }
+  int64_t opened = results->front();
+  if (opened < 0) return os_error(name, static_cast<int>(-opened));
+  if (opened == number.number) return ours;
+  insist_on_closing(thread, RemoteFd{static_cast<int>(opened)});
+  return failed(fmt::format("{}: the descriptor is {}, not {}", name, opened, number.number));
+}
+
+// A table that has come to nothing may have opened it, and may be under way to close it: nobody else has that number.
+void Hands::insist_on_closing(Thread& thread, RemoteFd fd) {
+  constexpr int kAttempts = 20;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Result<int64_t> closed = call(thread, "close", {SYS_close, {static_cast<uint64_t>(fd.number)}});
+    if (closed.has_value() || closed.error().os_errno() == EBADF) return;
+    (void)sys::poll({}, 1);
+  }
+}
+
 // Until the runner's own signal stops it. The same signal from somebody else, meanwhile, is sent on afterwards.
 Result<> Hands::run_table(Thread& thread, int signal) {
   uint64_t reported = area_.runner + (abi::stint_runner_reported - abi::stint_runner_start);
@@ -159,7 +246,9 @@ Result<> Hands::run_table(Thread& thread, int signal) {
     TRY(sys::ptrace_continue(thread.tid));
     sys::WaitStatus status = TRY(wait_for_stop(thread));
     if (status.event() != 0 || status.signal() != signal) {
-      if (status.event() != 0) continue;  // also PTRACE_EVENT_CLONE, of a table that makes threads
+      if (status.event() == PTRACE_EVENT_CLONE || status.event() == PTRACE_EVENT_FORK)
+        newborns_.push_back(Pid{static_cast<int>(TRY(sys::get_event_message(thread.tid)))});
+      if (status.event() != 0) continue;
       return failed(fmt::format("thread {} was stopped by signal {} inside the table-runner", thread.tid.number,
                                 status.signal()));
     }
@@ -180,21 +269,43 @@ Result<int> choose_report_signal(Thread& thread) {
     for (const siginfo_t& info : TRY(sys::peek_signals(thread.tid, shared))) pending |= bit(info.si_signo);
   for (int signal : kReportSignals)
     if ((pending & bit(signal)) == 0) return signal;
-  return refused(fmt::format("thread {}: SIGURG, SIGWINCH and SIGCHLD are all pending; try again", thread.tid.number));
+  return not_now(fmt::format("thread {}: SIGURG, SIGWINCH and SIGCHLD are all pending; try again", thread.tid.number));
 }
 
 }  // namespace
 
-Result<std::vector<int64_t>> Hands::run_one_table(Thread& thread, std::span<const Call> calls) {
-  int signal = TRY(choose_report_signal(thread));
-  TRY(write_table(thread, calls, signal));
+// The thread will run the table when it goes on. The registers first: with them, whatever comes, it gets its mask back.
+Result<> Hands::start_table(Thread& thread, int signal) {
   sys::Registers registers = thread.registers;
   registers.rip = area_.runner;
   registers.rbx = area_.start + kFrameOffset;
   registers.orig_rax = ~uint64_t{0};
-  TRY(sys::set_signal_mask(thread.tid, ~bit(signal)));
   TRY(sys::set_registers(thread.tid, registers));
+  return sys::set_signal_mask(thread.tid, ~bit(signal));
+}
+
+Result<> Hands::exit(Thread& thread, int status) {
+  Call call{SYS_exit_group, {static_cast<uint64_t>(status)}};
+  TRY(write_table(thread, {&call, 1}, SIGURG));
+  TRY(start_table(thread, SIGURG));
+  while (true) {
+    TRY(sys::ptrace_continue(thread.tid));
+    std::optional<sys::WaitStatus> told = TRY(sys::wait_thread(thread.tid, true));
+    if (!told.has_value() || told->exited()) return {};
+  }
+}
+
+Result<std::vector<int64_t>> Hands::run_one_table(Thread& thread, std::span<const Call> calls,
+                                                  const std::function<void()>& after_first) {
+  int signal = TRY(choose_report_signal(thread));
+  TRY(write_table(thread, calls, signal));
+  TRY(start_table(thread, signal));
+  int somebody_elses = after_first ? TRY(finish_call(thread)) : 0;
+  if (after_first) after_first();
   TRY(run_table(thread, signal));
+  if (somebody_elses != 0) ::kill(process_->pid().number, somebody_elses);
+  // At once: the frame that would else give it back is another thread's with the next table.
+  TRY(give_back(thread));
   std::vector<abi::RunnerCall> table(calls.size());
   size_t size = table.size() * sizeof(abi::RunnerCall);
   size_t got = TRY(sys::read_memory(process_->pid(), area_.start + kTableOffset, table.data(), size));

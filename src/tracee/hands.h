@@ -1,32 +1,23 @@
-// Our hands in another process: system calls made *in* it, by the table-runner, one table at a time. Serves capture (what
-// only the process itself may ask the kernel) and restore (what only it may set).
+// Our hands in another process: system calls made *in* it, by the table-runner, one table at a time. Serves capture
+// (what only the process itself may ask the kernel) and restore (what only it may set).
 //
-// The runner needs a little code and memory inside. A program with the agent lends both; in any other an area is mapped for
-// as long as these hands exist. If we are killed meanwhile, the runner gives the thread back to its program by itself; only
-// while the area itself is mapped and unmapped (two single calls) would the program be lost: doc/failure-model.md.
+// The runner needs a little code and memory inside. A program with the agent lends both; in any other, and where
+// threads are to go on in it, an area is mapped for as long as these hands exist. If we are killed meanwhile, the
+// runner gives the thread back to its program by itself.
 #pragma once
 
+#include <sys/mman.h>
+
+#include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "abi/runner.h"
-#include "tracee/stop.h"
+#include "sys/fd.h"
+#include "tracee/entrance.h"
 
 namespace stint::tracee {
-
-// Where the runner and its memory are inside the target.
-struct Area {
-  uint64_t runner = 0;  // address of the code: executable
-  uint64_t start = 0;   // writable memory
-  uint64_t size = 0;
-};
-
-// A system call to make in the target. Arguments that point somewhere point into the target: Hands::scratch().
-struct Call {
-  uint64_t nr = 0;
-  std::array<uint64_t, 6> args{};
-  bool stop_on_error = false;
-};
 
 class Hands {
  public:
@@ -38,12 +29,14 @@ class Hands {
   static constexpr uint64_t kWorkSize = kScratchSize + (32 << 10);
   static constexpr uint64_t kResumeSlotSize = 2048;
 
-  // Uses memory that the agent lends (or that a husk has set up).
+  // Uses memory that the agent lends. Nothing of it may be left to a thread (resume_slot).
   static Hands in_area(StoppedProcess& process, Area area);
-  // Maps an area into the process, by one injected call; or takes the one that an earlier checkpoint had to leave there
-  // (find_left_area), which may not be in use any more when the first table runs.
-  static Result<Hands> map_area(StoppedProcess& process);
-  static Hands adopt_area(StoppedProcess& process, Range mapped);
+  // Maps an area into the process; or takes the one that an earlier checkpoint had to leave there (left_areas), which
+  // may not be in use any more when the first table runs. It is unmapped through the same entrance.
+  static Result<Hands> map_area(StoppedProcess& process, const Entrance& entrance);
+  static Hands adopt_area(StoppedProcess& process, const Entrance& entrance, Range mapped);
+  // Uses a mapped area that stays when these hands go.
+  static Hands borrow_area(StoppedProcess& process, Range mapped);
 
   Hands(Hands&& other) noexcept;
   Hands& operator=(Hands&&) = delete;
@@ -54,6 +47,16 @@ class Hands {
   Result<std::vector<int64_t>> run(Thread& thread, std::span<const Call> calls);
   // One call whose failure is an Error that names it.
   Result<int64_t> call(Thread& thread, const char* name, const Call& call);
+
+  // One call that opens a descriptor, which is handed to us, and closed in the process before it runs again: also when
+  // we are killed in between. Nobody who runs may share its table. It is open in there for a moment, as the lowest
+  // number that is free.
+  Result<sys::UniqueFd> open_for_us(Thread& thread, const char* name, Call open);
+
+  // One call from which the process does not come back: exit_group(2).
+  Result<> exit(Thread& thread, int status);
+  // The tasks that the calls so far have made (clone3), in order, by our numbers: traced, and about to stop.
+  std::vector<Pid> take_newborns() { return std::exchange(newborns_, {}); }
 
   // Memory of kScratchSize bytes in the target that is free between two run()s.
   uint64_t scratch() const { return area_.start; }
@@ -66,16 +69,23 @@ class Hands {
   Range mapped() const { return mapped_; }
 
  private:
-  Hands(StoppedProcess& process, Area area, Range mapped) : process_(&process), area_(area), mapped_(mapped) {}
+  Hands(StoppedProcess& process, const Entrance& entrance, Area area, Range mapped)
+      : process_(&process), entrance_(entrance), area_(area), mapped_(mapped) {}
+  void insist_on_closing(Thread& thread, RemoteFd fd);
   Result<> write_table(Thread& thread, std::span<const Call> calls, int signal);
+  Result<> start_table(Thread& thread, int signal);
   Result<> run_table(Thread& thread, int signal);
-  Result<std::vector<int64_t>> run_one_table(Thread& thread, std::span<const Call> calls);
+  // `after_first`: to be done when the first call has returned and the second is not made yet.
+  Result<std::vector<int64_t>> run_one_table(Thread& thread, std::span<const Call> calls,
+                                             const std::function<void()>& after_first = {});
 
   StoppedProcess* process_;
+  Entrance entrance_;
   Area area_;
   Range mapped_;
   bool keep_ = false;
   uint64_t slots_used_ = 0;
+  std::vector<Pid> newborns_;
 };
 
 // An area of ours left in a process by an earlier checkpoint begins with this.
@@ -83,14 +93,16 @@ inline constexpr char kAreaMagic[16] = "stint area v1\n";
 // Offsets inside a mapped area: the magic and the runner on its first page, the writable part behind.
 inline constexpr uint64_t kAreaRunnerOffset = 64;
 inline constexpr uint64_t kAreaDataOffset = 4096;
-// The area that an earlier checkpoint left in the process because threads were to resume in it; empty for none.
-Result<Range> find_left_area(Pid process);
+// The areas that earlier checkpoints left in the process, whose mappings are given, because threads were to resume in
+// them.
+std::vector<Range> left_areas(Pid process, std::span<const proc::Vma> vmas);
+// How an area is mapped (mmap(2)), and what is then asked for it (madvise(2)): private, so that a child has its own,
+// and with advice that no mapping beside it has, so that it does not merge with one of the program's.
+inline constexpr int kAreaMapFlags = MAP_PRIVATE | MAP_ANONYMOUS;
+inline constexpr int kAreaAdvice[] = {MADV_DONTDUMP, MADV_RANDOM};
 // How large a mapped area is for a process with so many threads.
 uint64_t area_size(size_t threads);
 // The first page of a mapped area.
 Bytes area_code_page();
-
-// Makes one system call through a `syscall` instruction that the target has (its vDSO). The slow way, without an area.
-Result<int64_t> inject_call(StoppedProcess& process, Thread& thread, const Call& call);
 
 }  // namespace stint::tracee

@@ -74,7 +74,8 @@ Bytes build_sigframe(uint64_t address, const sys::Registers& stopped, uint64_t s
   std::memcpy(fpstate, xstate.data(), xstate.size());
   SoftwareBytes software;
   software.extended_size = static_cast<uint32_t>(xstate.size()) + sizeof(kMagic2);
-  std::memcpy(&software.xfeatures, xstate.data() + kFxSoftware, sizeof(software.xfeatures));  // the regset keeps xcr0 here
+  std::memcpy(&software.xfeatures, xstate.data() + kFxSoftware,
+              sizeof(software.xfeatures));  // the regset keeps xcr0 here
   software.xstate_size = static_cast<uint32_t>(xstate.size());
   std::memcpy(fpstate + kFxSoftware, &software, sizeof(software));
   std::memcpy(fpstate + xstate.size(), &kMagic2, sizeof(kMagic2));

@@ -1,17 +1,20 @@
 #include "tracee/stop.h"
 
 #include <fmt/format.h>
+#include <linux/ptrace.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <linux/ptrace.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <string>
 
+#include "proc/process.h"
+#include "sys/holder.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
+#include "tracee/memory.h"
 
 namespace stint::tracee {
 namespace {
@@ -20,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr long kOptions = PTRACE_O_TRACESYSGOOD;
 constexpr int kSystemCallStop = SIGTRAP | 0x80;
+constexpr int64_t kRestartBlock = -516;
 
 bool gone(const Error& error) { return error.os_errno() == ESRCH || error.os_errno() == ECHILD; }
 
@@ -30,9 +34,34 @@ void short_nap() {
 
 enum class Settled { kStopped, kGone, kNotYet };
 
+bool at_system_call_instruction(Pid thread, uint64_t address) {
+  constexpr uint16_t kInstruction = 0x050f;
+  Result<uint16_t> there = peek(thread, RemotePtr<uint16_t>(address));
+  return there.has_value() && *there == kInstruction;
+}
+
+// Before the kernel makes a call again it puts rip back onto the instruction and the number into rax, and leaves it in
+// orig_rax, too. A thread that is stopped just then, before it has executed anything, seems to be in a call that has
+// returned its own number: it is in none. And restart_syscall(2), whose number it puts there for a sleep, is no call of
+// the program's: that thread still is in the sleep (the kernel will put rip back once more).
+void see_call_to_be_made_again(Pid tid, sys::Registers& registers) {
+  bool sleep = registers.rax == SYS_restart_syscall;
+  if (!sleep && (!in_system_call(registers) || registers.rax != registers.orig_rax)) return;
+  if (!at_system_call_instruction(tid, registers.rip)) return;
+  if (!sleep) {
+    // Where one call follows another, it may be the first that has returned this.
+    if (!at_system_call_instruction(tid, registers.rip - 2)) registers.orig_rax = ~uint64_t{0};
+    return;
+  }
+  registers.rip += 2;
+  registers.rax = static_cast<uint64_t>(kRestartBlock);
+  if (!in_system_call(registers)) registers.orig_rax = SYS_restart_syscall;
+}
+
 // What thaw() will put back is known from the very stop on: after any error the thread can be let go again.
 Result<Settled> stopped(Thread& thread) {
   thread.registers = TRY(sys::get_registers(thread.tid));
+  see_call_to_be_made_again(thread.tid, thread.registers);
   thread.signal_mask = TRY(sys::get_signal_mask(thread.tid));
   thread.known = true;
   return Settled::kStopped;
@@ -68,24 +97,70 @@ bool in_system_call(const sys::Registers& registers) { return static_cast<int64_
 Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience, long options) {
   StoppedProcess stopped(process, options);
   Clock::time_point deadline = Clock::now() + patience;
-  while (TRY(stopped.seize_new_threads())) TRY(stopped.wait_for_stops(deadline));
+  while (TRY(stopped.seize_new_threads(deadline))) TRY(stopped.wait_for_stops(deadline));
   if (stopped.threads_.empty()) return failed("it has ended");
   return stopped;
 }
 
-// True when there were any.
-Result<bool> StoppedProcess::seize_new_threads() {
+Result<StoppedProcess> StoppedProcess::stop_newborn(Pid process, long options) {
+  StoppedProcess newborn(process, options);
+  Thread thread;
+  thread.tid = process;
+  std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(process, true));
+  if (!status.has_value() || status->exited()) return failed("a new process ended at once");
+  TRY(stopped(thread));
+  newborn.threads_.push_back(thread);
+  newborn.settled_ = 1;
+  return newborn;
+}
+
+namespace {
+
+// Whether a thread has ended but is still shown, as it is for a moment. (The first thread of a process is shown for as
+// long as others run.)
+bool is_ending(Pid process, Pid tid) {
+  if (tid == process) return false;
+  Result<std::string> text = sys::read_proc(process, fmt::format("task/{}/stat", tid.number));
+  if (!text.has_value()) return true;
+  Result<proc::Stat> stat = proc::parse_stat(*text);
+  return stat.has_value() && (stat->state == 'Z' || stat->state == 'X');
+}
+
+}  // namespace
+
+namespace {
+
+// Why ptrace(2) says EPERM.
+Error not_to_be_traced(Pid tid) {
+  Result<std::string> text = sys::read_proc(tid, "status");
+  Result<proc::Status> status = text ? proc::parse_status(*text) : Result<proc::Status>(std::move(text).error());
+  if (status && status->tracer_pid != 0) {
+    return refused(fmt::format("thread {} is traced by {}, and has room for one tracer: end that first", tid.number,
+                               sys::title_of(Pid{status->tracer_pid})));
+  }
+  if (status && (status->state == 'Z' || status->state == 'X'))
+    return refused(fmt::format("thread {} has ended while others of its process run on", tid.number));
+  return refused(
+      fmt::format("thread {} cannot be traced: it is another user's, or has more privileges than we (see ptrace(2) and "
+                  "kernel.yama.ptrace_scope)",
+                  tid.number));
+}
+
+}  // namespace
+
+// True when there were any, or some were about to go.
+Result<bool> StoppedProcess::seize_new_threads(Clock::time_point deadline) {
   bool found = false;
   for (Pid tid : TRY(sys::list_threads(pid_))) {
     if (std::ranges::any_of(threads_, [&](const Thread& known) { return known.tid == tid; })) continue;
     Result<> seized = sys::ptrace_seize(tid, kOptions | options_);
     if (!seized.has_value()) {
       if (seized.error().os_errno() == ESRCH) continue;
-      if (seized.error().os_errno() == EPERM)
-        return refused(
-            fmt::format("thread {} cannot be traced: another tracer (gdb, strace) has it, it is another "
-                        "user's, or it has ended while others of its process run on",
-                        tid.number));
+      if (seized.error().os_errno() == EPERM && is_ending(pid_, tid) && Clock::now() < deadline) {
+        found = true;
+        continue;
+      }
+      if (seized.error().os_errno() == EPERM) return not_to_be_traced(tid);
       return std::move(seized).error();
     }
     Thread thread;
@@ -147,93 +222,242 @@ bool signal_is_due(const Thread& thread) {
   return false;
 }
 
-// Into the runner, which finishes the call that the stop cut off. (Not further: a thread that is let go from a stop
-// inside a system call is always interrupted once, and the call would end with EINTR.)
-sys::Registers into_runner(const Thread& thread) {
-  sys::Registers registers = thread.registers;
-  registers.rbx = thread.resume_frame;
-  registers.rip = thread.runner;
-  registers.rax = 0;
-  registers.orig_rax = ~uint64_t{0};
-  return registers;
+}  // namespace
+
+namespace {
+
+// Without these the program is lost, or stands still for as long as we live: whatever else may have gone wrong, each is
+// tried again. When the thread is gone (killed) there is nobody to tell it to.
+template <class Call>
+void insist(const Call& call) {
+  for (int attempt = 0; attempt < 3 && !call().has_value(); ++attempt) continue;
 }
 
 }  // namespace
 
-void release(Thread& thread) {
-  if (!thread.known) {
-    (void)sys::ptrace_detach(thread.tid);
-    return;
+namespace {
+
+enum class Stand { kStopped, kAtSystemCall, kRuns };
+
+// Whoever let a thread go on as far as its next stop, and then failed, has left it running, or at the edge of a call:
+// what the kernel does next is not what the registers say that it is given.
+Stand stand_of(const Thread& thread) {
+  Result<bool> at_call = sys::at_system_call_stop(thread.tid);
+  // Whom we take for running, we wait for: sure is sure.
+  if (!at_call.has_value()) at_call = sys::at_system_call_stop(thread.tid);
+  if (!at_call.has_value()) return gone(at_call.error()) ? Stand::kRuns : Stand::kStopped;
+  return *at_call ? Stand::kAtSystemCall : Stand::kStopped;
+}
+
+// To a stop from which the kernel's rules for interrupted calls hold for the registers that it is given.
+void stop_again(const Thread& thread, Stand stand) {
+  constexpr int kAttempts = 10;
+  bool goes = stand == Stand::kRuns;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    (void)sys::ptrace_interrupt(thread.tid).has_value();
+    if (!goes) goes = sys::ptrace_continue(thread.tid).has_value();
+    if (!goes) continue;
+    Result<std::optional<sys::WaitStatus>> told = sys::wait_thread(thread.tid, true);
+    if (!told.has_value() && gone(told.error())) return;
+    if (!told.has_value() || !told->has_value()) continue;
+    if ((*told)->exited() || (*told)->event() == PTRACE_EVENT_STOP) return;
+    goes = false;
   }
-  // With a signal due, the kernel's own rules hold: the call ends with EINTR if a handler runs, else it is made again.
-  bool resume = thread.resume_frame != 0 && !signal_is_due(thread);
-  // A failure here means that the thread is gone (killed): there is nobody to tell it to.
-  (void)sys::set_signal_mask(thread.tid, thread.signal_mask);
-  const sys::Registers registers = resume ? into_runner(thread) : thread.registers;
-  // Without them the program is lost: whatever else may have gone wrong, it is tried again.
-  for (int attempt = 0; attempt < 3 && !sys::set_registers(thread.tid, registers).has_value(); ++attempt) continue;
-  (void)sys::ptrace_detach(thread.tid);
+}
+
+}  // namespace
+
+Result<> give_back(const Thread& thread) {
+  TRY(sys::set_signal_mask(thread.tid, thread.signal_mask));
+  return sys::set_registers(thread.tid, thread.registers);
+}
+
+void release(Thread& thread) {
+  if (thread.known) {
+    if (Stand stand = stand_of(thread); stand != Stand::kStopped) stop_again(thread, stand);
+    // With a signal due, the kernel's own rules hold: the call ends with EINTR if a handler runs, else it is made
+    // again.
+    bool resume = thread.in_runner && !signal_is_due(thread);
+    const sys::Registers registers = resume ? *thread.in_runner : thread.registers;
+    insist([&] { return sys::set_signal_mask(thread.tid, thread.signal_mask); });
+    insist([&] { return sys::set_registers(thread.tid, registers); });
+  }
+  insist([&] { return sys::ptrace_detach(thread.tid); });
 }
 
 namespace {
 
-// The order in which threads go on. A call that is made anew has not begun until the thread has run a little: who might
-// wake it, or send it a signal to end it, must not run before that.
-enum Turn { kFinishesCall, kWaits, kSleeps, kRuns };
+// The order in which threads go on. The kernel decides for each, as it goes, whether its call is made again or ends
+// with EINTR, and what a call waits for stays there until it comes; but a wake of a futex is lost on a thread that does
+// not sleep yet. So these go first, and nobody who might wake them before they sleep; those without a timeout before
+// those whose time may be over.
+enum Turn { kWaitsForWake, kWaitsForWakeOrTime, kWaits, kSleeps, kRuns };
 
 Turn turn_of(const Thread& thread) {
-  if (thread.resume_frame != 0) return kFinishesCall;
-  if (!in_system_call(thread.registers)) return kRuns;
-  uint64_t call = thread.registers.orig_rax;
-  bool sleeps = call == SYS_nanosleep || call == SYS_clock_nanosleep || call == SYS_restart_syscall;
-  return sleeps ? kSleeps : kWaits;
+  if (thread.in_runner) return kWaits;
+  const sys::Registers& registers = thread.registers;
+  if (!in_system_call(registers)) return kRuns;
+  switch (registers.orig_rax) {
+    case SYS_futex:
+    case SYS_futex_waitv:
+      return registers.r10 == 0 ? kWaitsForWake : kWaitsForWakeOrTime;
+    case SYS_restart_syscall:
+      return kWaitsForWakeOrTime;
+    case SYS_nanosleep:
+    case SYS_clock_nanosleep:
+      return kSleeps;
+    default:
+      return kWaits;
+  }
 }
 
-// Waits until the thread sleeps in its call; for a short time, for it may have found what it waited for.
-void let_it_enter(Pid tid) {
-  constexpr int kLooks = 100;
-  std::string path = fmt::format("/proc/{}/stat", tid.number);
-  for (int look = 0; look < kLooks; ++look) {
-    Result<std::string> text = sys::read_whole(path);
-    if (!text.has_value()) return;
-    size_t name_end = text->rfind(')');
-    if (name_end != text->npos && name_end + 2 < text->size() && (*text)[name_end + 2] == 'S') return;
+// How long the thread has been on a processor, ever; 0 where the kernel does not tell.
+int64_t time_on_processor_ns(Pid tid) {
+  return std::strtoll(sys::read_proc(tid, "schedstat").value_or("").c_str(), nullptr, 10);
+}
+
+char state_of(Pid tid) {
+  std::string text = sys::read_proc(tid, "stat").value_or("");
+  size_t name_end = text.rfind(')');
+  return name_end != text.npos && name_end + 2 < text.size() ? text[name_end + 2] : '\0';
+}
+
+// A thread that was let go, and what it takes to see that it sleeps in its call, or has left it already.
+struct Released {
+  Pid tid;
+  int64_t on_processor_ns = 0;  // before
+};
+
+void let_it_enter(const Released& thread, Clock::time_point deadline) {
+  constexpr int64_t kEnoughToEnter = 500'000;
+  while (Clock::now() < deadline) {
+    char state = state_of(thread.tid);
+    if (state != 'R' && state != 't') return;
+    if (time_on_processor_ns(thread.tid) > thread.on_processor_ns + kEnoughToEnter) return;
     short_nap();
   }
 }
 
 }  // namespace
 
-void StoppedProcess::thaw() {
-  std::ranges::stable_sort(threads_, {}, turn_of);
-  bool entered = false;
-  for (size_t i = 0; i < threads_.size(); ++i) {
-    if (turn_of(threads_[i]) >= kSleeps && !entered) {
-      for (size_t before = 0; before < i; ++before) let_it_enter(threads_[before].tid);
-      entered = true;
-    }
-    release(threads_[i]);
+void thaw_together(std::span<StoppedProcess* const> processes) {
+  constexpr std::chrono::seconds kPatience{1};  // with a machine that gives them no processor
+  std::vector<Thread> threads;
+  for (StoppedProcess* process : processes) {
+    threads.insert(threads.end(), process->threads().begin(), process->threads().end());
+    process->forget();
   }
-  threads_.clear();
+  std::ranges::stable_sort(threads, {}, turn_of);
+  Clock::time_point deadline = Clock::now() + kPatience;
+  std::vector<Released> entering;
+  Turn turn = kWaitsForWake;
+  for (Thread& thread : threads) {
+    if (turn_of(thread) > turn) {
+      for (const Released& before : entering) let_it_enter(before, deadline);
+      entering.clear();
+      turn = turn_of(thread);
+    }
+    if (turn <= kWaitsForWakeOrTime) entering.push_back({thread.tid, time_on_processor_ns(thread.tid)});
+    release(thread);
+  }
+}
+
+void StoppedProcess::thaw() {
+  StoppedProcess* self = this;
+  thaw_together({&self, 1});
 }
 
 namespace {
 
-// Until a thread that was sent SIGKILL is gone. There may be stops of its own still to be told of before that.
-void wait_for_end(Pid tid) {
-  for (;;) {
-    Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(tid, true);
-    if (!status || !status->has_value()) return;
-    if (WIFEXITED((*status)->raw) || WIFSIGNALED((*status)->raw)) return;
+enum class Came { kToTheStop, kPastIt };
+
+// Lets a thread go on as far as a job-control stop by this signal, which it is about to receive or which its process
+// has begun. Where it does not come to one (SIGTSTP, in an orphaned process group) it is interrupted, and has not run.
+Result<Came> go_to_stop(Pid tid, int signal) {
+  TRY(sys::ptrace_interrupt(tid));
+  TRY(sys::ptrace_continue(tid));
+  for (bool delivered = false;;) {
+    std::optional<sys::WaitStatus> told = TRY(sys::wait_thread(tid, true));
+    if (!told.has_value() || told->exited()) return failed("it has ended");
+    bool stop = told->event() == PTRACE_EVENT_STOP;
+    if (stop && told->signal() == signal) return Came::kToTheStop;
+    if (stop && delivered) return Came::kPastIt;
+    bool delivery = told->event() == 0 && told->signal() == signal;
+    if (delivery) {
+      TRY(sys::ptrace_interrupt(tid));
+      delivered = true;
+    }
+    TRY(sys::ptrace_continue(tid, delivery ? signal : 0));
   }
 }
 
 }  // namespace
 
-void StoppedProcess::kill() {
-  ::kill(pid_.number, SIGKILL);
+// No other signal is let in before the stop: whatever waits for the process waits until it is continued.
+Result<bool> StoppedProcess::bring_to_stop(int signal) {
+  for (Thread& thread : threads_) {
+    TRY(sys::set_registers(thread.tid, thread.registers));
+    TRY(sys::set_signal_mask(thread.tid, ~(uint64_t{1} << (signal - 1))));
+  }
+  ::kill(pid_.number, signal);
+  // The first one begins the stop for all.
+  for (Thread& thread : threads_)
+    if (TRY(go_to_stop(thread.tid, signal)) == Came::kPastIt) return false;
+  return true;
+}
+
+Result<> StoppedProcess::thaw_into_stop(int signal) {
+  constexpr int kLooks = 50'000;
+  if (!TRY(bring_to_stop(signal))) return failed("it does not stop again");
+  thaw();
+  for (int look = 0; look < kLooks; ++look) {
+    char state = state_of(pid_);
+    if (state == 'T') return {};
+    if (state == '\0') break;
+    short_nap();
+  }
+  return failed("it does not stop again");
+}
+
+Result<> StoppedProcess::stop_and_continue() {
+  if (!TRY(bring_to_stop(SIGSTOP))) return failed("it does not stop");
+  ::kill(pid_.number, SIGCONT);
+  // The kernel tells of the continuation when the thread moves, and stops it again to say so to its tracer.
+  TRY(sys::ptrace_interrupt(leader().tid));
+  TRY(sys::ptrace_continue(leader().tid));
+  std::optional<sys::WaitStatus> told = TRY(sys::wait_thread(leader().tid, true));
+  if (!told.has_value() || told->exited()) return failed("it has ended");
+  return {};
+}
+
+namespace {
+
+// Until a thread that was sent a deadly signal is gone. There may be stops to be told of before that, one of them,
+// unless it is SIGKILL, for the delivery of the signal.
+void wait_for_end(Pid tid, int signal) {
+  for (;;) {
+    Result<std::optional<sys::WaitStatus>> status = sys::wait_thread(tid, true);
+    if (!status || !status->has_value() || (*status)->exited()) return;
+    if (signal != SIGKILL) (void)sys::ptrace_continue(tid, (*status)->event() == 0 ? (*status)->signal() : 0);
+  }
+}
+
+}  // namespace
+
+Result<> StoppedProcess::die_with_us() {
+  for (const Thread& thread : threads_)
+    TRY(sys::ptrace_set_options(thread.tid, kOptions | options_ | PTRACE_O_EXITKILL));
+  return {};
+}
+
+void StoppedProcess::kill(int signal) {
+  ::kill(pid_.number, signal);
+  if (signal != SIGKILL) (void)sys::ptrace_continue(pid_);
   // Only when its tracer has waited for a dead thread does its parent learn of the end. The leader's end shows last.
-  for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread) wait_for_end(thread->tid);
+  // Threads that were made in it just now are traced, too, and are not among ours.
+  for (Pid tid : sys::list_threads(pid_).value_or(std::vector<Pid>()))
+    if (tid != pid_) wait_for_end(tid, signal);
+  wait_for_end(pid_, signal);
   threads_.clear();
 }
 

@@ -1,12 +1,15 @@
 // Stopping a process so that it cannot tell, and letting it go on.
 //
-// Every thread is seized and interrupted until a pass over /proc/PID/task finds nobody new: a thread that is still running
-// may clone meanwhile. A signal that arrives first is delivered as it would have been (its handler's frame is laid; the
-// thread stops before the handler's first instruction). A thread inside vfork(2) does not stop before its child has
-// executed or exited: it is waited for. A job-control stop stays what it is: the kernel re-enters it when we detach.
+// Every thread is seized and interrupted until a pass over /proc/PID/task finds nobody new: a thread that is still
+// running may clone meanwhile. A signal that arrives first is delivered as it would have been (its handler's frame is
+// laid; the thread stops before the handler's first instruction). A thread inside vfork(2) does not stop before its
+// child has executed or exited: it is waited for. A job-control stop stays what it is: the kernel re-enters it when we
+// detach.
 #pragma once
 
 #include <chrono>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "base/remote.h"
@@ -23,9 +26,13 @@ struct Thread {
   uint64_t signal_mask = 0;
   bool known = false;  // whether the two were read
   int group_stop = 0;  // the signal of a job-control stop that it was in, 0 for none
-  // Where the runner finishes a call that the stop has cut short, or 0 (RunnerFrame with STINT_FINISH_RESUME).
-  uint64_t resume_frame = 0;
-  uint64_t runner = 0;  // the runner that goes with it
+  // With which it goes on instead where a call that the stop has cut short is finished by the runner
+  // (STINT_FINISH_RESUME).
+  std::optional<sys::Registers> in_runner;
+  struct AlternateStack {          // sigaltstack(2)
+    uint64_t start = 0, size = 0;  // size 0: none
+    uint64_t known = 0;
+  } alternate;
 };
 
 // Whether the thread was inside a system call when it stopped (and not in user code).
@@ -36,6 +43,9 @@ class StoppedProcess {
   // Stops every thread. kRefused when one does not stop within `patience`, or somebody else traces the process.
   // `options`: PTRACE_O_* beyond those that every stop needs.
   static Result<StoppedProcess> stop(Pid process, std::chrono::milliseconds patience, long options = 0);
+
+  // A child of a process that is traced with PTRACE_O_TRACEFORK or TRACECLONE: it stops before its first instruction.
+  static Result<StoppedProcess> stop_newborn(Pid process, long options);
 
   StoppedProcess(StoppedProcess&& other) noexcept;
   StoppedProcess& operator=(StoppedProcess&&) = delete;
@@ -48,12 +58,22 @@ class StoppedProcess {
 
   // Puts the program's registers and masks back and lets all threads go on. Threads that are gone are passed over.
   void thaw();
-  // SIGKILLs it while it is stopped: it never runs again.
-  void kill();
+  // Lets it go on into a job-control stop, and waits until it is there.
+  Result<> thaw_into_stop(int signal);
+  // Until it is thawed it dies when we do, so that it cannot go on.
+  Result<> die_with_us();
+  // Of a process with one thread: lets it stop and be continued, so that its parent can learn of that. It stands where
+  // it stood; SIGCONT is left in its queue.
+  Result<> stop_and_continue();
+  // SIGKILLs it while it is stopped: it never runs again. Or by another signal that ends it.
+  void kill(int signal = SIGKILL);
+  // It has ended by what it was made to do, and was waited for.
+  void forget() { threads_.clear(); }
 
  private:
   StoppedProcess(Pid pid, long options) : pid_(pid), options_(options) {}
-  Result<bool> seize_new_threads();
+  Result<bool> seize_new_threads(std::chrono::steady_clock::time_point deadline);
+  Result<bool> bring_to_stop(int signal);
   Result<> wait_for_stops(std::chrono::steady_clock::time_point deadline);
 
   Pid pid_;
@@ -62,7 +82,14 @@ class StoppedProcess {
   size_t settled_ = 0;  // the first so many threads are known to be stopped
 };
 
-// Lets one stopped thread go on: its own registers and mask, or into the runner where resume_frame says so.
+// Lets the threads of all these go on, in an order in which none can be woken before it sleeps again.
+void thaw_together(std::span<StoppedProcess* const> processes);
+
+// Puts a stopped thread's own mask and registers back, in the order in which what was begun in it heals at every
+// moment.
+Result<> give_back(const Thread& thread);
+
+// Lets one stopped thread go on: its own registers and mask, or into the runner.
 void release(Thread& thread);
 
 }  // namespace stint::tracee

@@ -1,6 +1,8 @@
 """What the tests of the command line stand on: an account with a directory of its own, and a terminal to sit at."""
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -34,6 +36,10 @@ def equal(found, wanted, what=""):
     expect(found == wanted, f"{what}: found {found!r}, wanted {wanted!r}")
 
 
+def succeeded(done):
+    equal(done.returncode, 0, done.stderr.decode(errors="replace"))
+
+
 def eventually(question, what, seconds=20):
     """Waits for something that must come to pass; only a hang runs into the limit."""
     end = time.monotonic() + seconds
@@ -53,6 +59,7 @@ class Place:
         self.base = pathlib.Path(base)
         self.binary = str(binary)
         self.home = str(self.base / "state")
+        self.numbers = itertools.count()
         self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.base), "STINT_HOME": self.home,
                             "LC_ALL": "C", "TERM": "xterm"}
 
@@ -70,8 +77,17 @@ class Place:
         return subprocess.run([str(part) for part in command], capture_output=True, timeout=timeout, **self.options(more))
 
     def start(self, *command, **more):
+        """What it says on stderr goes to a file of the account's own: ours may be one that a restart cannot open again."""
         more.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([str(part) for part in command], **self.options(more))
+        more.setdefault("stdout", subprocess.DEVNULL)
+        with contextlib.ExitStack() as files:
+            if "stderr" not in more:
+                more["stderr"] = files.enter_context(open(output_file(self, f"said-{next(self.numbers)}"), "ab"))
+            return subprocess.Popen([str(part) for part in command], **self.options(more))
+
+    def said(self):
+        """What was said by all that was started."""
+        return b"".join(path.read_bytes() for path in sorted(self.base.glob("said-*"))).decode(errors="replace")
 
     def stint(self, *arguments, **more):
         return self.run(self.binary, *arguments, **more)

@@ -22,19 +22,34 @@ my ($pid, $free) = ($$, fileno_of_next());
 sub fileno_of_next { open(my $f, '<', '/dev/null') or die; return fileno($f); }
 my $ballast = '';
 if (@ARGV) { open(my $r, '<', '/dev/urandom') or die; read($r, $ballast, $ARGV[0] << 20); close($r); }
+my $log; if (@ARGV > 1) { open($log, '>>', $ARGV[1]) or die; $free = fileno_of_next(); }
 my $sum = unpack('%32C*', substr($ballast, 0, 100000));
 for (my $i = 1; ; $i++) {
   print "$i\n" or die "print: $!";
+  if ($log) { defined syswrite($log, "$i\n") or die "log: $!"; }
   die "select: $!" if select(undef, undef, undef, 0.004) < 0;
   die "memory" if $kept[$i % 1000] != ($i % 1000 + 1) * 7 or $sum != unpack('%32C*', substr($ballast, 0, 100000));
   die "number" if getppid() < 0 or $$ != $pid;
   die "descriptor" if fileno_of_next() != $free;
+  if (@ARGV > 2 and -e $ARGV[2]) { my $read = join('', <STDIN>); print length($read), "\n"; exit 0; }
 }
 """
 
 
-def command(megabytes=0):
-    return ["/usr/bin/perl", "-e", PROGRAM, *([str(megabytes)] if megabytes else [])]
+# Becomes the program by a call that the agent does not see, in an environment without it.
+WITHOUT_AGENT = r"""
+my @strings = ('/usr/bin/perl', '-e', @ARGV);
+my $arguments = pack('p' x @strings . 'Q', @strings, 0);
+my $environment = pack('Q', 0);
+syscall(59, $strings[0], $arguments, $environment);
+die "execve: $!";
+"""
+
+
+def command(megabytes=0, log=None, read_when=None, perl="/usr/bin/perl"):
+    """`log`: a file that it writes as well; `read_when`: when this file is there, it reads all of its input and says how much."""
+    words = [str(megabytes), str(log) if log else "/dev/null", str(read_when) if read_when else ""]
+    return [str(perl), "-e", PROGRAM, *(words if read_when else words[:2] if log else words[:1] if megabytes else [])]
 
 
 class Counting:
@@ -43,7 +58,7 @@ class Counting:
     def __init__(self, place, *arguments, **more):
         self.place = place
         self.lines = []
-        self.words = output_file(place, f"said-{next(NAMES)}")
+        self.words = output_file(place, f"words-{next(NAMES)}")
         self.process = place.start(place.binary, *arguments, stdout=subprocess.PIPE, stderr=open(self.words, "ab"), **more)
         self.thread = threading.Thread(target=self._listen, daemon=True)
         self.thread.start()
@@ -74,8 +89,11 @@ class Counting:
         return status
 
 
-def start(place, name, *options, megabytes=0, **more):
-    job = Counting(place, "run", "--name", name, *options, "--", *command(megabytes), **more)
+def start(place, name, *options, megabytes=0, log=None, read_when=None, perl="/usr/bin/perl", agent=True, **more):
+    words = command(megabytes, log, read_when, perl)
+    if not agent:
+        words[2:2] = [WITHOUT_AGENT]
+    job = Counting(place, "run", "--name", name, *options, "--", *words, **more)
     eventually(lambda: job.count() >= 2 or job.process.poll() is not None, "it counts")
     expect(job.process.poll() is None, f"{name} has ended: {job.said()}")
     eventually(lambda: place.state(name) == "running", "it is listed")

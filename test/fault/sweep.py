@@ -7,12 +7,12 @@ import errno
 import os
 import pathlib
 import random
-import shutil
 import sys
 
 import counter
+import process_tree
 from counter import kill, must_restart, numbers, remains, start
-from harness import Failed, equal, expect
+from harness import equal, eventually, expect, output_file
 
 ERRORS = [errno.ENOSPC, errno.EIO, errno.ENOMEM, errno.EPERM, errno.ESRCH]
 RANDOM = random.Random()
@@ -44,22 +44,6 @@ def calls_of_a_checkpoint(place):
     return int(path.read_text())
 
 
-def settled(place, job, fault, done, told):
-    """The job as it must be after the fault; or a new one, if it was lost in the way that is documented."""
-    if b"inside an injected call" in done.stderr:
-        told["inside an injected call"] = told.get("inside an injected call", 0) + 1
-        try:
-            job.must_go_on(f"STINT_FAULT={fault}")
-        except Failed:
-            told["lost there (doc/failure-model.md)"] = told.get("lost there (doc/failure-model.md)", 0) + 1
-            job.end()
-            shutil.rmtree(counter.folder(place, "swept"), ignore_errors=True)  # Without a checkpoint it is gone by itself.
-            return start(place, "swept", "--contained")
-        return job
-    job.must_go_on(f"STINT_FAULT={fault}")
-    return job
-
-
 def positions(calls):
     """The Nth calls to hit: all, or the first and last ones and a choice of those between."""
     everything = range(1, calls + 10)
@@ -72,13 +56,11 @@ def errors(place):
     job = start(place, "swept", "--contained")
     calls = calls_of_a_checkpoint(place)
     have = numbers(place, "swept")
-    outcomes, told = {"refused": 0, "whole": 0}, {}
+    outcomes = {"refused": 0, "whole": 0}
     for position in positions(calls):
         fault = f"{position}:{RANDOM.choice(ERRORS)}"
         done = checkpoint(place, fault)
-        if (after := settled(place, job, fault, done, told)) is not job:
-            job, have = after, []
-            continue
+        job.must_go_on(f"STINT_FAULT={fault}")
         now = numbers(place, "swept")
         if done.returncode == 0:
             equal(len(now), len(have) + 1, f"{fault}: a new checkpoint")
@@ -93,28 +75,27 @@ def errors(place):
     job.must_go_on("afterwards")
     equal(remains(place, "swept"), [], "what failed checkpoints left")
     must_restart(place, "swept", numbers(place, "swept")[-1], "afterwards")
-    print(f"  {calls} calls: {outcomes} {told}")
+    print(f"  {calls} calls: {outcomes}")
     expect(min(outcomes.values()) > 0, f"{outcomes} of {calls} calls")
     kill(place, "swept", job)
 
 
-def kills(place):
-    job = start(place, "swept", "--contained")
+def kills(place, **program):
+    """Of a program with an agent, or (agent=False) of one without, into which the first call has to find its own way."""
+    job = start(place, "swept", "--contained", **program)
     calls = calls_of_a_checkpoint(place)
-    told = {}
     for position in positions(calls):
         fault = f"{position}:kill"
         have = numbers(place, "swept")
         done = checkpoint(place, fault)
-        if (after := settled(place, job, fault, done, told)) is not job:
-            job, have = after, []
-            continue
+        job.must_go_on(f"STINT_FAULT={fault}")
         now = numbers(place, "swept")
-        expect(done.returncode in (0, -9), f"{fault}: {done}")
+        # The one that was killed may be a helper of the checkpoint, which then says so.
+        expect(done.returncode in (0, -9) or (done.returncode == 1 and now == have and b"ended" in done.stderr), f"{fault}: {done}")
         expect(now[:len(have)] == have and len(now) <= len(have) + 1, f"{fault}: {have} became {now}")
         if len(now) > len(have):
             equal(place.stint("verify", f"swept@{now[-1]}").returncode, 0, fault)
-    print(f"  {calls} calls: {told}")
+    print(f"  {calls} calls")
     if numbers(place, "swept"):
         must_restart(place, "swept", numbers(place, "swept")[-1], "the last good one")
     equal(place.stint("checkpoint", "swept").returncode, 0, "the next one")
@@ -122,3 +103,171 @@ def kills(place):
     job.must_go_on("afterwards")
     must_restart(place, "swept", numbers(place, "swept")[-1], "the next one")
     kill(place, "swept", job)
+
+
+def restart(place, **environment):
+    place.environment.update(environment)
+    try:
+        return counter.Counting(place, "restart", "swept@1")
+    finally:
+        for name in environment:
+            del place.environment[name]
+
+
+def calls_of_a_restart(place):
+    path = place.base / "calls"
+    job = restart(place, STINT_FAULT_COUNT=str(path))
+    job.must_go_on("restarted")
+    kill(place, "swept", job)
+    return int(path.read_text())
+
+
+def counted(log):
+    """Whether the file holds what a run writes that was cut nowhere, or at a checkpoint and at its end."""
+    return log.read_bytes() == b"".join(b"%d\n" % number for number in range(1, log.read_bytes().count(b"\n") + 1))
+
+
+def ending(place):
+    job = place.jobs()["swept"]
+    return job["state"], job.get("signal"), job.get("exit_status"), job["started"]
+
+
+def grow(place, log):
+    job = restart(place)
+    job.must_go_on("restarted")
+    kill(place, "swept", job)
+    expect(counted(log), log.read_bytes())
+
+
+def restarts(place, action):
+    """`stint restart` of a job whose file has grown since: it counts on from the checkpoint, or all is as it was before."""
+    log = place.base / "log"
+    job = start(place, "swept", "--contained", log=log)
+    equal(place.stint("checkpoint", "swept").returncode, 0)
+    job.must_go_on("checkpointed")
+    kill(place, "swept", job)
+    calls = calls_of_a_restart(place)
+    outcomes = {"refused": 0, "runs": 0, "ended": 0}
+    for position in positions(calls):
+        fault = f"{position}:{action()}"
+        before, names, state = log.read_bytes(), sorted(os.listdir(place.base)), ending(place)
+        job = restart(place, STINT_FAULT=fault)
+        eventually(lambda: job.count() >= 3 or (job.process.poll() is not None and not place.state("swept").startswith("running")),
+                   f"{fault}: it counts or ends")
+        if place.state("swept").startswith("running"):  # Its supervisor may have been hit later.
+            outcomes["runs"] += 1
+            job.must_go_on(fault)
+            equal(place.stint("kill", "-s", "KILL", "swept").returncode, 0, fault)
+            place.stint("wait", "swept")
+            job.end()
+            expect(counted(log), f"{fault}: {log.read_bytes()}")
+            continue
+        expect(job.process.wait(30) != 0, f"{fault}: it says that it has failed")
+        expect(process_tree.wait_until_none_are_left(20), f"{fault}: left behind: {process_tree.end_all()}")
+        if job.process.returncode == -9:
+            outcomes["ended"] += 1
+            expect(place.state("swept") in ("ended", "lost"), f"{fault}: {place.state('swept')}")
+            grow(place, log)
+            continue
+        outcomes["refused"] += 1
+        equal(ending(place), state, f"{fault}: {job.said()}")
+        equal(log.read_bytes() == before, True, f"{fault}: the file is as it was: {job.said()}")
+        equal(sorted(set(os.listdir(place.base)) - {job.words.name}), names, f"{fault}: files beside it: {job.said()}")
+    print(f"  {calls} calls: {outcomes}")
+    expect(outcomes["refused"] + outcomes["ended"] > 0, f"{outcomes} of {calls} calls")
+    must_restart(place, "swept", 1, "afterwards")
+
+
+class Fed:
+    """The job of stops(): 5000 bytes wait in its input, and it reads them when it is told to."""
+
+    SIZE = 5000
+
+    def __init__(self, place):
+        self.place = place
+        self.finish = place.base / "finish"
+        self.theirs, self.ours = os.pipe()
+        os.write(self.ours, b"x" * self.SIZE)
+        self.job = start(place, "swept", "--contained", read_when=self.finish, stdin=self.theirs)
+
+    def restart(self):
+        self.job = counter.Counting(self.place, "restart", "swept", stdin=self.theirs)
+
+    def goes_on(self):
+        """False when it has ended."""
+        before = self.job.count()
+        eventually(lambda: self.job.count() >= before + 3 or self.job.process.poll() is not None, "it goes on or has ended")
+        return self.job.process.poll() is None
+
+    def close(self):
+        os.close(self.ours), os.close(self.theirs)
+
+    def read_all(self):
+        self.close()
+        self.finish.touch()
+        equal(self.job.end(), 0, self.job.said())
+        equal(self.job.lines[-1], self.SIZE, "bytes that were read in the end")
+
+
+def stops(place):
+    """`stint checkpoint --stop` of a job with unread input: it runs on, or is stopped; no byte is lost, and none comes twice."""
+    fed = Fed(place)
+    path = place.base / "calls"
+    place.environment["STINT_FAULT_COUNT"] = str(path)
+    equal(place.stint("checkpoint", "--stop", "swept").returncode, 0)
+    del place.environment["STINT_FAULT_COUNT"]
+    equal(fed.job.end(), 85)
+    calls = int(path.read_text())
+    fed.restart()
+    outcomes, stopped_with = {"runs on": 0, "stopped": 0}, "nothing"
+    for position in positions(calls):
+        fault = f"{position}:{RANDOM.choice(ERRORS)}"
+        fed.job.must_go_on(f"stopped with {stopped_with}, before {fault}")
+        done = checkpoint(place, fault, "--stop")
+        if done.returncode != 0 and fed.goes_on():
+            outcomes["runs on"] += 1
+            continue
+        equal(fed.job.end(), 85, f"{fault}: {done.stderr}")
+        outcomes["stopped"] += 1
+        stopped_with = fault
+        fed.restart()
+    print(f"  {calls} calls: {outcomes}")
+    expect(outcomes["runs on"] > 0 and outcomes["stopped"] > 0, outcomes)
+    fed.job.must_go_on("afterwards")
+    fed.read_all()
+
+
+def starts(place):
+    """`stint run` killed at each of its calls: the job is listed and goes on, or nothing of it is there."""
+    log, path = output_file(place, "log"), place.base / "calls"
+    place.environment["STINT_FAULT_COUNT"] = str(path)
+    equal(place.stint("run", "--name", "counted", "--contained", "true").returncode, 0)
+    del place.environment["STINT_FAULT_COUNT"]
+    outcomes = {"listed": 0, "none": 0}
+    for position in positions(int(path.read_text())):
+        fault, name = f"{position}:kill", f"born-{position}"
+        place.environment["STINT_FAULT"] = fault
+        with open(log, "ab") as output:
+            job = place.start(place.binary, "run", "--name", name, "--contained", "--", "sleep", "1000", stdout=output)
+        del place.environment["STINT_FAULT"]
+        eventually(lambda: job.poll() is not None or place.state(name) == "running", fault)
+        job.kill()  # Where the position was never reached.
+        job.wait()
+        eventually(lambda: place.state(name) == "running, no supervisor" or process_tree.wait_until_none_are_left(0), fault)
+        if place.state(name) == "running, no supervisor":
+            outcomes["listed"] += 1
+            kill(place, name)
+        else:
+            outcomes["none"] += 1
+        expect(process_tree.wait_until_none_are_left(20), f"{fault}: left behind: {process_tree.end_all()}")
+        equal(place.stint("run", "--name", f"{name}-again", "true").returncode, 0, fault)
+    print(f"  {outcomes}")
+    expect(outcomes["none"] > 0, outcomes)
+
+
+def restart_errors(place):
+    restarts(place, lambda: RANDOM.choice(ERRORS))
+
+
+def restart_kills(place):
+    restarts(place, lambda: "kill")

@@ -5,9 +5,9 @@
 
 namespace live {
 
-void wait_until_blocked(pid_t tid, long call) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+namespace {
+
+void wait_until_blocked_at(const char* path, long call) {
   for (int waited = 0; waited < 20'000; ++waited) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return sleep_for(0.1);  // The /proc of another pid namespace cannot tell.
@@ -21,6 +21,20 @@ void wait_until_blocked(pid_t tid, long call) {
     sleep_for(0.001);
   }
   fail(__FILE__, __LINE__, "a thread never came to block in system call " + shown(call));
+}
+
+}  // namespace
+
+void wait_until_blocked(pid_t tid, long call) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+  wait_until_blocked_at(path, call);
+}
+
+void wait_until_process_blocked(pid_t pid, long call) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/syscall", pid);
+  wait_until_blocked_at(path, call);
 }
 
 BlockedThread::BlockedThread(long call, std::function<void()> body)

@@ -38,6 +38,8 @@ inline void sleep_for(double seconds) {
 // Waits until thread `tid` of this process is blocked in system call number `call`, or in the restart of one.
 inline constexpr long kAnyCall = -1;
 void wait_until_blocked(pid_t tid, long call = kAnyCall);
+// The same of another process's main thread.
+void wait_until_process_blocked(pid_t pid, long call = kAnyCall);
 
 // A thread that runs `body`; the constructor returns when it is blocked in system call number `call`.
 class BlockedThread {
