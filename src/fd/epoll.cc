@@ -62,7 +62,7 @@ Result<sys::UniqueFd> restore(ByteView, RestoreContext&) { return sys::epoll(); 
 
 // Adds a watch under a number that means something else, or nothing, by now.
 Result<> add_under_borrowed_number(int epoll, int watched, const image::EpollWatch& watch) {
-  Result<int> before = sys::descriptor_flags(watch.fd);
+  std::optional<int> before = TRY(sys::descriptor_flags(watch.fd));
   if (!before.has_value()) {
     TRY(sys::duplicate_to(watched, watch.fd, true));
     Result<> added = sys::add_watch(epoll, watch.fd, watch.events, watch.data);

@@ -106,7 +106,7 @@ Result<> reserve_own_numbers(const Tables& tables, std::vector<Wanted>& wanted) 
   sys::UniqueFd placeholder = TRY(sys::open("/dev/null", O_PATH));
   for (Wanted& one : wanted) {
     auto number = numbers.find(one.description.id);
-    if (number == numbers.end() || sys::descriptor_flags(number->second).has_value()) continue;
+    if (number == numbers.end() || TRY(sys::descriptor_flags(number->second)).has_value()) continue;
     one.own_number = number->second;
     TRY(sys::duplicate_to(placeholder.get(), one.own_number, true));
   }

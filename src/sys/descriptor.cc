@@ -25,8 +25,10 @@ Result<> set_status_flags(int fd, int flags) {
   return {};
 }
 
-Result<int> descriptor_flags(int fd) {
-  return static_cast<int>(TRY(call("F_GETFD", [&] { return ::fcntl(fd, F_GETFD); })));
+Result<std::optional<int>> descriptor_flags(int fd) {
+  Result<long> flags = call("F_GETFD", [&] { return ::fcntl(fd, F_GETFD); });
+  if (!flags.has_value() && flags.error().os_errno() == EBADF) return std::nullopt;
+  return static_cast<int>(TRY(flags));
 }
 
 Result<UniqueFd> duplicate(int fd, int lowest) {

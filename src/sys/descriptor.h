@@ -7,6 +7,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ namespace stint::sys {
 // Of the status flags, Linux changes only O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME and O_NONBLOCK; the others are
 // ignored.
 Result<> set_status_flags(int fd, int flags);
-// F_GETFD: FD_CLOEXEC or 0. EBADF where the number is not open.
-Result<int> descriptor_flags(int fd);
+// F_GETFD: FD_CLOEXEC or 0; nothing where the number is not open.
+Result<std::optional<int>> descriptor_flags(int fd);
 
 // Another descriptor of the same description, with O_CLOEXEC, at the lowest free number that is at least `lowest`.
 Result<UniqueFd> duplicate(int fd, int lowest = 0);
