@@ -20,6 +20,7 @@
 #include "sys/tasks.h"
 #include "task/resume_slot.h"
 #include "tracee/memory.h"
+#include "tracee/system_call.h"
 
 namespace stint::task {
 namespace {
@@ -27,7 +28,7 @@ namespace {
 using image::ResumeCall;
 using image::ResumeKind;
 
-constexpr int64_t kEintr = -4, kRestartNoHand = -514, kRestartBlock = -516;
+constexpr int64_t kEintr = -4, kRestartNoHand = -514;
 constexpr int64_t kNsPerMs = 1'000'000;
 
 // A call that a stop makes return EINTR, and which of its arguments is its timeout.
@@ -104,17 +105,10 @@ Result<ResumeCall> plan_eintr(Pid process, tracee::Thread& thread, const EintrCa
   return resume;
 }
 
-// The call before a restart_syscall(2): the last checkpoint knew it, or the code says it ("mov $nr, %eax; syscall").
+// The call before a restart_syscall(2): the last checkpoint knew it, or the code says it.
 Result<uint64_t> restarted_call(Pid process, tracee::Thread& thread, const Deadlines& deadlines) {
   if (uint64_t known = deadlines.known_call(thread.tid)) return known;
-  unsigned char code[48] = {};
-  size_t size = sizeof(code);
-  size_t got = TRY(sys::read_memory(process, thread.registers.rip - 2 - size, code, size));
-  for (size_t at = got >= 5 ? got - 5 : 0; at > 0; --at) {
-    uint32_t nr = 0;
-    std::memcpy(&nr, code + at + 1, sizeof(nr));
-    if (code[at] == 0xb8 && find_call(kSleepCalls, nr) != nullptr) return nr;
-  }
+  if (std::optional<uint64_t> nr = tracee::restarted_call_in_code(process, thread.registers.rip)) return *nr;
   return not_now(
       fmt::format("thread {}: it sleeps in a system call that was restarted before, and its code does not "
                   "tell which; try again",
@@ -233,7 +227,7 @@ Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& d
       return plan_eintr(process, thread, *entry, deadlines);
     return ResumeCall{};
   }
-  if (result == kRestartBlock) return plan_sleep(process, thread, deadlines);
+  if (result == tracee::kRestartBlock) return plan_sleep(process, thread, deadlines);
   if (result > 0) {
     ResumeCall cut = TRY(plan_cut_vector(process, thread));
     return cut.kind == ResumeKind::kContinue ? cut : TRY(plan_short_count(process, thread));

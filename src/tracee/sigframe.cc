@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "tracee/system_call.h"
+
 namespace stint::tracee {
 namespace {
 
@@ -30,7 +32,7 @@ struct SoftwareBytes {
 static_assert(sizeof(SoftwareBytes) == 48);
 constexpr uint32_t kMagic2 = 0x46505845;  // right behind the area
 
-constexpr int64_t kRestartSys = -512, kRestartNoIntr = -513, kRestartNoHand = -514, kRestartBlock = -516;
+constexpr int64_t kRestartSys = -512, kRestartNoIntr = -513, kRestartNoHand = -514;
 
 // What the kernel does to the registers of an interrupted call when no signal handler runs.
 void apply_restart(sys::Registers& registers) {

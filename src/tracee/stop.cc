@@ -14,7 +14,7 @@
 #include "sys/holder.h"
 #include "sys/procfs.h"
 #include "sys/tasks.h"
-#include "tracee/memory.h"
+#include "tracee/system_call.h"
 
 namespace stint::tracee {
 namespace {
@@ -23,7 +23,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr long kOptions = PTRACE_O_TRACESYSGOOD;
 constexpr int kSystemCallStop = SIGTRAP | 0x80;
-constexpr int64_t kRestartBlock = -516;
 
 bool gone(const Error& error) { return error.os_errno() == ESRCH || error.os_errno() == ECHILD; }
 
@@ -33,30 +32,6 @@ void short_nap() {
 }
 
 enum class Settled { kStopped, kGone, kNotYet };
-
-bool at_system_call_instruction(Pid thread, uint64_t address) {
-  constexpr uint16_t kInstruction = 0x050f;
-  Result<uint16_t> there = peek(thread, RemotePtr<uint16_t>(address));
-  return there.has_value() && *there == kInstruction;
-}
-
-// Before the kernel makes a call again it puts rip back onto the instruction and the number into rax, and leaves it in
-// orig_rax, too. A thread that is stopped just then, before it has executed anything, seems to be in a call that has
-// returned its own number: it is in none. And restart_syscall(2), whose number it puts there for a sleep, is no call of
-// the program's: that thread still is in the sleep (the kernel will put rip back once more).
-void see_call_to_be_made_again(Pid tid, sys::Registers& registers) {
-  bool sleep = registers.rax == SYS_restart_syscall;
-  if (!sleep && (!in_system_call(registers) || registers.rax != registers.orig_rax)) return;
-  if (!at_system_call_instruction(tid, registers.rip)) return;
-  if (!sleep) {
-    // Where one call follows another, it may be the first that has returned this.
-    if (!at_system_call_instruction(tid, registers.rip - 2)) registers.orig_rax = ~uint64_t{0};
-    return;
-  }
-  registers.rip += 2;
-  registers.rax = static_cast<uint64_t>(kRestartBlock);
-  if (!in_system_call(registers)) registers.orig_rax = SYS_restart_syscall;
-}
 
 // What thaw() will put back is known from the very stop on: after any error the thread can be let go again.
 Result<Settled> stopped(Thread& thread) {
@@ -91,8 +66,6 @@ Result<Settled> settle(Thread& thread) {
 }
 
 }  // namespace
-
-bool in_system_call(const sys::Registers& registers) { return static_cast<int64_t>(registers.orig_rax) >= 0; }
 
 Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience, long options) {
   StoppedProcess stopped(process, options);
@@ -272,7 +245,23 @@ Result<> give_back(const Thread& thread) {
   return sys::set_registers(thread.tid, thread.registers);
 }
 
+namespace {
+
+// A thread that did not come to its stop in time cannot be detached, and would stand still when it comes to it.
+void await_stop(Thread& thread) {
+  constexpr std::chrono::seconds kPatience{2};  // with one inside vfork(2); it is let go when we end
+  Clock::time_point deadline = Clock::now() + kPatience;
+  while (Clock::now() < deadline) {
+    Result<Settled> now = settle(thread);
+    if (!now.has_value() || *now != Settled::kNotYet) return;
+    short_nap();
+  }
+}
+
+}  // namespace
+
 void release(Thread& thread) {
+  if (!thread.known) await_stop(thread);
   if (thread.known) {
     if (Stand stand = stand_of(thread); stand != Stand::kStopped) stop_again(thread, stand);
     // With a signal due, the kernel's own rules hold: the call ends with EINTR if a handler runs, else it is made
@@ -291,16 +280,17 @@ namespace {
 // with EINTR, and what a call waits for stays there until it comes; but a wake of a futex is lost on a thread that does
 // not sleep yet. So these go first, and nobody who might wake them before they sleep; those without a timeout before
 // those whose time may be over.
-enum Turn { kWaitsForWake, kWaitsForWakeOrTime, kWaits, kSleeps, kRuns };
+enum Turn { kWaitsForWake, kWaitsForWakeOrTime, kWaits, kSleeps, kRuns, kHasNotStopped };
 
 Turn turn_of(const Thread& thread) {
+  if (!thread.known) return kHasNotStopped;
   if (thread.in_runner) return kWaits;
-  const sys::Registers& registers = thread.registers;
-  if (!in_system_call(registers)) return kRuns;
-  switch (registers.orig_rax) {
+  std::optional<uint64_t> call = call_of(thread.tid, thread.registers);
+  if (!call) return kRuns;
+  switch (*call) {
     case SYS_futex:
     case SYS_futex_waitv:
-      return registers.r10 == 0 ? kWaitsForWake : kWaitsForWakeOrTime;
+      return thread.registers.r10 == 0 ? kWaitsForWake : kWaitsForWakeOrTime;
     case SYS_restart_syscall:
       return kWaitsForWakeOrTime;
     case SYS_nanosleep:
@@ -328,34 +318,46 @@ struct Released {
   int64_t on_processor_ns = 0;  // before
 };
 
+// A thread that waits for a lock of the kernel's (D), as on its memory, is not there yet. That it runs in its own code,
+// because what it waits for is there already, shows only by its time; in which a virtual machine counts what its host
+// takes away.
 void let_it_enter(const Released& thread, Clock::time_point deadline) {
-  constexpr int64_t kEnoughToEnter = 500'000;
+  constexpr int64_t kEnoughToEnter = 4'000'000;
   while (Clock::now() < deadline) {
     char state = state_of(thread.tid);
-    if (state != 'R' && state != 't') return;
+    if (state != 'R' && state != 't' && state != 'D') return;
     if (time_on_processor_ns(thread.tid) > thread.on_processor_ns + kEnoughToEnter) return;
     short_nap();
   }
+}
+
+struct InTurn {
+  Turn turn;
+  Thread thread;
+};
+
+std::vector<InTurn> in_turns(std::span<StoppedProcess* const> processes) {
+  std::vector<InTurn> order;
+  for (StoppedProcess* process : processes) {
+    for (const Thread& thread : process->threads()) order.push_back({turn_of(thread), thread});
+    process->forget();
+  }
+  std::ranges::stable_sort(order, {}, &InTurn::turn);
+  return order;
 }
 
 }  // namespace
 
 void thaw_together(std::span<StoppedProcess* const> processes) {
   constexpr std::chrono::seconds kPatience{1};  // with a machine that gives them no processor
-  std::vector<Thread> threads;
-  for (StoppedProcess* process : processes) {
-    threads.insert(threads.end(), process->threads().begin(), process->threads().end());
-    process->forget();
-  }
-  std::ranges::stable_sort(threads, {}, turn_of);
   Clock::time_point deadline = Clock::now() + kPatience;
   std::vector<Released> entering;
-  Turn turn = kWaitsForWake;
-  for (Thread& thread : threads) {
-    if (turn_of(thread) > turn) {
+  Turn now = kWaitsForWake;
+  for (auto& [turn, thread] : in_turns(processes)) {
+    if (turn > now) {
       for (const Released& before : entering) let_it_enter(before, deadline);
       entering.clear();
-      turn = turn_of(thread);
+      now = turn;
     }
     if (turn <= kWaitsForWakeOrTime) entering.push_back({thread.tid, time_on_processor_ns(thread.tid)});
     release(thread);

@@ -35,9 +35,6 @@ struct Thread {
   } alternate;
 };
 
-// Whether the thread was inside a system call when it stopped (and not in user code).
-bool in_system_call(const sys::Registers& registers);
-
 class StoppedProcess {
  public:
   // Stops every thread. kRefused when one does not stop within `patience`, or somebody else traces the process.

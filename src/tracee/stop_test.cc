@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tracee/memory.h"
+#include "tracee/system_call.h"
 
 namespace stint::tracee {
 namespace {

@@ -1,0 +1,32 @@
+// Which system call a stopped thread is in, read from its registers and its code (x86-64).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/remote.h"
+#include "sys/ptrace.h"
+
+namespace stint::tracee {
+
+// What a thread's rax shows while the kernel is to go on with its call by restart_syscall(2): -ERESTART_RESTARTBLOCK.
+inline constexpr int64_t kRestartBlock = -516;
+
+// Whether the thread was inside a system call when it stopped (and not in user code).
+bool in_system_call(const sys::Registers& registers);
+
+// Before the kernel makes a call again it puts rip back onto the instruction and the number into rax, and leaves it in
+// orig_rax, too. A thread that is stopped just then, before it has executed anything, seems to be in a call that has
+// returned its own number: it is in none. And restart_syscall(2), whose number it puts there for a sleep, is no call of
+// the program's: that thread still is in the sleep (the kernel will put rip back once more).
+void see_call_to_be_made_again(Pid tid, sys::Registers& registers);
+
+// The number in the code just before rip, where that is "mov $nr, %eax" and a system call after it. Nothing where the
+// number comes from elsewhere, as in syscall(3), or is none of a call that the kernel restarts by restart_syscall(2).
+std::optional<uint64_t> restarted_call_in_code(Pid tid, uint64_t rip);
+
+// The call that the thread is in, or enters with its next instruction: it may have been on its way back into the call
+// when it was stopped. SYS_restart_syscall where its code does not tell which.
+std::optional<uint64_t> call_of(Pid tid, const sys::Registers& registers);
+
+}  // namespace stint::tracee
