@@ -2,6 +2,7 @@
 // entries that libc has read ahead are in the program's memory. Not kept: F_NOTIFY, which the kernel does not show.
 #include <fcntl.h>
 
+#include "fd/kernel_path.h"
 #include "fd/kinds.h"
 #include "fd/path.h"
 #include "sys/descriptor.h"
@@ -21,7 +22,7 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   record.description = description;
   FileSystem where = TRY(file_system_of(facts));
   if (where == FileSystem::kKernel) {
-    record.path = TRY(find_kernel_path(facts));
+    record.path = TRY(find_kernel_path(facts, context));
   } else {
     FoundPath found = TRY(find_path(facts));
     if (found.unlinked)
@@ -32,12 +33,24 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   return put_record(context.sink, kDirectory.type, record);
 }
 
-Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext&) {
+int flags_of(const DirectoryRecord& record) { return reopen_flags(record.description.flags) | O_DIRECTORY; }
+
+Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
   DirectoryRecord record = TRY(image::decode<DirectoryRecord>(bytes));
-  int flags = reopen_flags(record.description.flags) | O_DIRECTORY;
-  sys::UniqueFd directory = TRY(sys::open(record.path, flags).as(ErrorKind::kUnfit));
+  int flags = flags_of(record);
+  sys::UniqueFd directory = TRY(open_kernel_path(record.path, flags, context.maker));
   if ((flags & O_PATH) == 0) TRY(sys::set_position(directory.get(), record.position).in(record.path));
   return directory;
+}
+
+bool is_late(ByteView bytes, JobPid maker) {
+  Result<DirectoryRecord> record = image::decode<DirectoryRecord>(bytes);
+  return record.has_value() && shows_another_process(record->path, maker);
+}
+
+Result<int> make_in(ByteView bytes, Receiver& holder) {
+  DirectoryRecord record = TRY(image::decode<DirectoryRecord>(bytes));
+  return open_kernel_path_in(record.path, flags_of(record), record.position, holder);
 }
 
 }  // namespace
@@ -50,6 +63,8 @@ const Kind kDirectory = {
     .recognises = recognises,
     .capture = capture,
     .restore = restore,
+    .is_late = is_late,
+    .make_in = make_in,
 };
 
 }  // namespace stint::fd

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <set>
 
-#include "test/live/program/descriptors.h"
+#include "test/live/program/processes.h"
 
 namespace live {
 namespace {
@@ -175,6 +175,43 @@ LIVE_TEST(proc_file_that_is_open_can_be_read_again) {
   freeze_point();
   const std::string text = read_once(status);
   EXPECT_TRUE(text.find("\nPid:\t" + std::to_string(getpid()) + "\n") != std::string::npos);
+}
+
+std::string number_in(const std::string& status) {
+  const size_t at = status.find("\nPid:\t");
+  return at == std::string::npos ? "" : status.substr(at + 6, status.find('\n', at + 1) - at - 6);
+}
+
+LIVE_TEST(proc_file_of_a_child_shows_the_child) {
+  Child child([](Line& line) {
+    const Fd own = open_file("/proc/self/status", O_RDONLY);
+    const Fd parent = open_file("/proc/" + std::to_string(getppid()) + "/status", O_RDONLY);
+    line.stand_by();
+    EXPECT_EQ(number_in(read_once(own)), std::to_string(getpid()));
+    EXPECT_EQ(number_in(read_once(parent)), std::to_string(getppid()));
+    return 0;
+  });
+  child.await();
+  const Fd of_child = open_file("/proc/" + std::to_string(child.pid()) + "/status", O_RDONLY);
+  freeze_point();
+  EXPECT_EQ(number_in(read_once(of_child)), std::to_string(child.pid()));
+  child.finish();
+}
+
+LIVE_TEST(proc_directory_of_a_child_shows_its_descriptors) {
+  Child child([](Line& line) {
+    const Fd null = open_file("/dev/null", O_RDONLY);
+    const Fd own = open_file("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+    const Fd name = open_file("/proc/self/fdinfo", O_PATH | O_DIRECTORY);
+    line.stand_by();
+    const std::string number = std::to_string(null);
+    EXPECT_EQ(faccessat(own, number.c_str(), F_OK, AT_SYMLINK_NOFOLLOW), 0);
+    EXPECT_EQ(faccessat(name, number.c_str(), F_OK, 0), 0);
+    return 0;
+  });
+  child.await();
+  freeze_point();
+  child.finish();
 }
 
 LIVE_TEST(lock_between_two_descriptions_is_still_held) {

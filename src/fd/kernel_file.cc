@@ -1,8 +1,8 @@
 // A file that the kernel makes up when it is read: /proc/self/maps, /proc/meminfo, /sys/..., a cgroup's. It holds
-// nothing but a position; opened again by its path it shows the restored process. Those of other processes are refused:
-// who would have their numbers after a restart?
+// nothing but a position; opened again by its path it shows the restored process, whichever of the job that is.
 #include <fcntl.h>
 
+#include "fd/kernel_path.h"
 #include "fd/kinds.h"
 #include "fd/path.h"
 #include "sys/descriptor.h"
@@ -22,7 +22,7 @@ bool recognises(const Facts& facts, const CaptureContext&) {
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   KernelFileRecord record;
   record.description = description;
-  record.path = TRY(find_kernel_path(facts));
+  record.path = TRY(find_kernel_path(facts, context));
   // Some of these files cannot be positioned at all: they always stand at 0.
   if ((description.flags & O_PATH) == 0) record.position = facts.info.pos;
   // Mappings may be listed differently after a restart (two that are alike have become one): half a list would not fit.
@@ -31,23 +31,35 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   return put_record(context.sink, kKernelFile.type, record);
 }
 
-Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext&) {
+Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
   KernelFileRecord record = TRY(image::decode<KernelFileRecord>(bytes));
-  sys::UniqueFd file = TRY(sys::open(record.path, reopen_flags(record.description.flags)).as(ErrorKind::kUnfit));
+  sys::UniqueFd file = TRY(open_kernel_path(record.path, reopen_flags(record.description.flags), context.maker));
   if (record.position != 0) TRY(sys::set_position(file.get(), record.position).in(record.path));
   return file;
+}
+
+bool is_late(ByteView bytes, JobPid maker) {
+  Result<KernelFileRecord> record = image::decode<KernelFileRecord>(bytes);
+  return record.has_value() && shows_another_process(record->path, maker);
+}
+
+Result<int> make_in(ByteView bytes, Receiver& holder) {
+  KernelFileRecord record = TRY(image::decode<KernelFileRecord>(bytes));
+  return open_kernel_path_in(record.path, reopen_flags(record.description.flags), record.position, holder);
 }
 
 }  // namespace
 
 const Kind kKernelFile = {
     .name = "file in /proc, /sys or a cgroup",
-    .kept = "position; shows the restored process",
-    .refused = "it belongs to another process; it is in debugfs or tracefs",
+    .kept = "position; shows the restored process, also another one of the job",
+    .refused = "it shows a process outside of the job, or a single thread; it is in debugfs or tracefs",
     .type = image::RecordType::kKernelFile,
     .recognises = recognises,
     .capture = capture,
     .restore = restore,
+    .is_late = is_late,
+    .make_in = make_in,
 };
 
 }  // namespace stint::fd

@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 #include <linux/magic.h>
 
-#include <charconv>
-
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
@@ -14,7 +12,6 @@ namespace stint::fd {
 namespace {
 
 constexpr std::string_view kDeleted = " (deleted)";
-constexpr std::string_view kProc = "/proc/";
 constexpr long kMessageQueues = 0x19800202;  // MQUEUE_MAGIC, in none of the headers
 
 bool leads_to(const std::string& path, const struct stat& object) {
@@ -56,20 +53,6 @@ Result<FoundPath> find_path(const Facts& facts) {
   }
   return refusal(facts, "another file has taken its name, or the name cannot be reached",
                  "put the file back to its name, or close it");
-}
-
-Result<std::string> find_kernel_path(const Facts& facts) {
-  if (!facts.link.starts_with(kProc)) return facts.link;
-  std::string_view rest = std::string_view(facts.link).substr(kProc.size());
-  int number = 0;
-  std::from_chars_result parsed = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  if (parsed.ec != std::errc()) return facts.link;  // of the whole system: /proc/meminfo
-  if (number != facts.job_pid.number && number != facts.pid.number)
-    return refusal(facts, fmt::format("belongs to process {}, not to the one that holds it", number), "close it");
-  if (std::string_view(parsed.ptr, rest.data() + rest.size()).starts_with("/task/"))
-    return passing_refusal(facts, "shows one of its threads, and is made before they are",
-                           "close it, or try again when it is closed");
-  return "/proc/self" + std::string(parsed.ptr, rest.data() + rest.size());
 }
 
 Result<FileSystem> file_system_of(const Facts& facts) {

@@ -17,10 +17,6 @@ Result<FoundPath> find_path(const Facts& facts);
 // it takes away when it has linked it to the right one beside it: what the kernel shows then is the name that is gone.
 std::vector<std::string> names_beside(const std::string& path, uint64_t inode);
 
-// For /proc, /sys and cgroups: the path to open it by in the restored process, with the process's own number replaced
-// by "self". kRefused for the files of other processes.
-Result<std::string> find_kernel_path(const Facts& facts);
-
 // Whether the object lies in a file system that the kernel makes up.
 enum class FileSystem { kOrdinary, kKernel, kRefused };
 Result<FileSystem> file_system_of(const Facts& facts);
