@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
+#include "fd/kinds.h"
 #include "fd/round_trip.h"
 
 namespace stint::fd {
@@ -76,6 +77,23 @@ TEST(Timerfd, KeepsAnAbsoluteDeadlineAndADisarmedTimer) {
                   return "";
                 }),
             "");
+}
+
+// Just when it is due, the kernel shows no time left and no tick yet; and it may tick between two looks.
+TEST(Timerfd, ThatIsAboutToTickHasTimeLeftOrHasTicked) {
+  for (int attempt = 0; attempt < 3000; ++attempt) {
+    image::MemoryStream stream;
+    HeldFiles files;
+    CaptureContext context{.sink = stream, .files = files, .shared_memory = files};
+    Facts facts;
+    facts.ours = sys::UniqueFd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+    itimerspec soon{.it_interval = {0, 0}, .it_value = {0, 5'000 + attempt % 64 * 1'000}};
+    ASSERT_EQ(::timerfd_settime(facts.ours.get(), 0, &soon, nullptr), 0);
+    facts.info.timerfd = proc::TimerFdInfo{.clockid = CLOCK_MONOTONIC};
+    ASSERT_TRUE(kTimerfd.capture(facts, {}, context).has_value());
+    image::TimerfdRecord record = *image::decode<image::TimerfdRecord>(stream.records().front().payload);
+    ASSERT_NE(record.value_ns > 0, record.ticks > 0) << record.value_ns << " ns left, " << record.ticks << " ticks";
+  }
 }
 
 TEST(Signalfd, KeepsItsMask) {

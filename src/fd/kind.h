@@ -115,6 +115,8 @@ struct CaptureContext {
   std::vector<std::string> names = {};
   // `stint doctor` asks about a process that runs on: leave queues alone.
   bool only_look = false;
+  // Timers that were due when the job was stopped have been given the time to tick (fd/timerfd.cc).
+  bool due_timers_have_ticked = false;
   // Inode numbers of the pipes whose content is in a record already.
   std::set<uint64_t> contents_recorded = {};
   // By inode number of the socket (fd/queued.h).

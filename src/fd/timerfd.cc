@@ -1,6 +1,6 @@
 // A timerfd: a clock, a deadline, a period, and the ticks that nobody has read. fdinfo shows all but the instant of an
 // absolute deadline, which is what the clock says now and the time left. The kernel counts the periods that have gone
-// by only when it is asked for the time left: so we ask, and look at the ticks afterwards.
+// by only when it is asked for the time left: so we ask, and look at fdinfo afterwards.
 //
 // An absolute timer is set again to its instant: the restored job's clocks go on from where they were, and of the clock
 // of day (CLOCK_REALTIME) that is what was asked for. A relative one gets the time that was left.
@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "fd/kinds.h"
+#include "sys/clock.h"
 #include "sys/descriptor.h"
 #include "sys/event.h"
 #include "sys/procfs.h"
@@ -27,20 +28,50 @@ int64_t job_clock_minus_ours(int clock, const CaptureContext& context) {
   return 0;
 }
 
+Result<proc::TimerFdInfo> look_at(int fd) {
+  TRY(sys::timerfd_left(fd));
+  std::string text = TRY(sys::read_whole("/proc/self/fdinfo/" + std::to_string(fd)));
+  proc::FdInfo info = TRY(proc::parse_fdinfo(text));
+  if (!info.timerfd) return failed("fdinfo of our duplicate shows no timer");
+  return *info.timerfd;
+}
+
+// fdinfo shows the ticks of a little later than the time left. Where the look before it has shown as many, both are of
+// one moment.
+bool tells_all(const proc::TimerFdInfo& timer, const proc::TimerFdInfo& before) {
+  return timer.ticks == before.ticks && (timer.value_ns != 0 || (timer.ticks != 0 && timer.interval_ns == 0));
+}
+
+// A timer that is due looks like one that is not armed until the interrupt has come that counts the tick. Once in a
+// checkpoint that is waited for: by then it has come for the others, too.
+Result<proc::TimerFdInfo> look_at_settled(int fd, CaptureContext& context) {
+  constexpr int64_t kPatience = 5'000'000;
+  int64_t end = sys::clock_ns(CLOCK_MONOTONIC) + kPatience;
+  proc::TimerFdInfo before = TRY(look_at(fd));
+  for (;;) {
+    bool enough = sys::clock_ns(CLOCK_MONOTONIC) > end;  // A look may be long after that.
+    proc::TimerFdInfo timer = TRY(look_at(fd));
+    if (tells_all(timer, before) || (timer.ticks == 0 && context.due_timers_have_ticked)) return timer;
+    if (enough) {
+      context.due_timers_have_ticked = true;
+      return timer;
+    }
+    before = timer;
+  }
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   TimerfdRecord record;
   record.description = description;
   record.clock = facts.info.timerfd->clockid;
-  sys::TimerValue left = TRY(sys::timerfd_left(facts.ours.get()));
+  proc::TimerFdInfo timer = TRY(look_at_settled(facts.ours.get(), context));
   int64_t now = TRY(sys::clock_now_ns(record.clock)) + job_clock_minus_ours(record.clock, context);
-  std::string after = TRY(sys::read_whole("/proc/self/fdinfo/" + std::to_string(facts.ours.get())));
-  proc::FdInfo info = TRY(proc::parse_fdinfo(after));
-  if (!info.timerfd) return failed("fdinfo of our duplicate shows no timer");
-  record.ticks = info.timerfd->ticks;
-  record.settime_flags = info.timerfd->settime_flags;
-  record.value_ns = left.value_ns;
-  record.interval_ns = left.interval_ns;
-  record.deadline_ns = left.value_ns == 0 ? 0 : now + left.value_ns;
+  record.ticks = timer.ticks;
+  record.settime_flags = timer.settime_flags;
+  // A period too short for us to see it between two expirations.
+  record.value_ns = timer.value_ns == 0 && timer.ticks != 0 ? timer.interval_ns : timer.value_ns;
+  record.interval_ns = timer.interval_ns;
+  record.deadline_ns = record.value_ns == 0 ? 0 : now + record.value_ns;
   return put_record(context.sink, kTimerfd.type, record);
 }
 
