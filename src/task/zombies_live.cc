@@ -16,7 +16,12 @@ namespace {
 pid_t make_zombie(const std::function<int()>& body) {
   const pid_t pid = fork_to(body);
   siginfo_t info;
-  EXPECT_OK(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT));
+  int waited = -1;
+  do {  // A handler may run first, where the child ends while we are stopped (doc/failure-model.md).
+    errno = 0;
+    waited = waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT);
+  } while (waited != 0 && errno == EINTR);
+  EXPECT_OK(waited);
   return pid;
 }
 
