@@ -39,6 +39,11 @@ SchedLine parse(const std::string& text) {
   return line;
 }
 
+// While a thread moves to another processor, the time is zero until it runs there.
+bool is_same_sleep(const SchedLine& a, const SchedLine& b) {
+  return a.exec_start_ns && *a.exec_start_ns != 0 && a.exec_start_ns == b.exec_start_ns && a.switches == b.switches;
+}
+
 SchedLine read_sched(Pid thread) {
   Result<std::string> text = sys::read_proc(thread, "sched");
   return text.has_value() ? parse(*text) : SchedLine{};
@@ -104,29 +109,37 @@ void Deadlines::look_ahead(Pid process) {
     if (!line.switches) continue;
     Seen seen{.switches = *line.switches, .looked_ns = now_ns()};
     std::optional<int64_t> behind = clock.behind_monotonic_ns(tid);
-    if (behind && line.exec_start_ns)
+    if (behind && is_same_sleep(line, read_sched(tid)))
       seen.slept_ns = std::max<int64_t>(0, seen.looked_ns - (*line.exec_start_ns + *behind));
-    auto known = old_notes_.find(tid.number);
-    // It has left the processor once since the last checkpoint let it go: it is still in that sleep.
-    if (known != old_notes_.end() && known->second.switches + 1 == *line.switches) seen.note = &known->second;
     seen_[tid.number] = seen;
   }
 }
 
-int64_t Deadlines::time_left(Pid thread, int64_t timeout_ns) {
-  auto seen = seen_.find(thread.number);
-  if (seen == seen_.end()) return timeout_ns;
-  // Stopping it made it leave the processor once more; anything else, and its sleep began after we looked.
-  if (read_sched(thread).switches != seen->second.switches + 1) return timeout_ns;
+// Since the last stop let it go it has left the processor to sleep, perhaps, and for this stop: it is still in that
+// sleep.
+const SleepNote* Deadlines::find_note(Pid thread, uint64_t switches) const {
+  auto known = old_notes_.find(thread.number);
+  if (known == old_notes_.end()) return nullptr;
+  uint64_t since = switches - known->second.switches;
+  return since == 1 || since == 2 ? &known->second : nullptr;
+}
+
+int64_t Deadlines::time_left(Pid thread, int64_t timeout_ns, bool gone_on_with) {
+  std::optional<uint64_t> switches = read_sched(thread).switches;
+  if (!switches) return timeout_ns;
   int64_t now = now_ns();
-  if (seen->second.note != nullptr) return std::max<int64_t>(0, seen->second.note->deadline_ns - now);
-  if (seen->second.slept_ns < 0) return timeout_ns;
+  const SleepNote* note = gone_on_with ? find_note(thread, *switches) : nullptr;
+  if (note != nullptr) return std::max<int64_t>(0, note->deadline_ns - now);
+  auto seen = seen_.find(thread.number);
+  // Stopping it made it leave the processor once more; anything else, and its sleep began after we looked.
+  if (seen == seen_.end() || *switches != seen->second.switches + 1 || seen->second.slept_ns < 0) return timeout_ns;
   return std::max<int64_t>(0, timeout_ns - seen->second.slept_ns - (now - seen->second.looked_ns));
 }
 
 uint64_t Deadlines::known_call(Pid thread) const {
-  auto seen = seen_.find(thread.number);
-  return seen != seen_.end() && seen->second.note != nullptr ? seen->second.note->call : 0;
+  std::optional<uint64_t> switches = read_sched(thread).switches;
+  const SleepNote* note = switches ? find_note(thread, *switches) : nullptr;
+  return note == nullptr ? 0 : note->call;
 }
 
 void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns) {
@@ -136,7 +149,7 @@ void Deadlines::note(Pid thread, uint64_t call, int64_t left_ns) {
 }
 
 Result<> Deadlines::carry_over() {
-  seen_.clear();  // It points into the old ones.
+  seen_.clear();
   for (const auto& [tid, note] : new_notes_) old_notes_[tid] = note;
   new_notes_.clear();
   return save_notes(old_notes_);

@@ -2,8 +2,8 @@
 // outside, but it shows when a thread was last put on a processor (se.exec_start of /proc/PID/task/TID/sched) and how
 // often it has left it (nr_voluntary_switches): for a thread that sleeps, the first is when its sleep began. A stop
 // wakes it, so this is read before the stop; and since the thread then goes back into what is left of the same sleep,
-// the deadline that we worked out is noted down for the next checkpoint, with the switch count by which that one knows
-// the sleep again.
+// the deadline that we worked out is noted down for the next checkpoint. That one knows the sleep again by the switch
+// count, and by the thread's being in a call that was gone on with: by restart_syscall(2), or by the runner.
 #pragma once
 
 #include <map>
@@ -29,8 +29,9 @@ class Deadlines {
   // Before the stop.
   void look_ahead(Pid process);
 
-  // In the stop: how much is left of a sleep that was asked to take `timeout_ns`; never negative.
-  int64_t time_left(Pid thread, int64_t timeout_ns);
+  // In the stop: how much is left of a sleep that was asked to take `timeout_ns`; never negative. `gone_on_with`: not
+  // by the program's own call, but after an earlier stop.
+  int64_t time_left(Pid thread, int64_t timeout_ns, bool gone_on_with);
   // The system call that it is known to sleep in from the last checkpoint, or 0.
   uint64_t known_call(Pid thread) const;
 
@@ -48,9 +49,9 @@ class Deadlines {
     uint64_t switches = 0;
     int64_t slept_ns = -1;  // before we looked; -1: unknown
     int64_t looked_ns = 0;  // when
-    const SleepNote* note = nullptr;
   };
 
+  const SleepNote* find_note(Pid thread, uint64_t switches) const;
   Result<> save_notes(const std::map<int, SleepNote>& notes) const;
 
   std::string notes_file_;

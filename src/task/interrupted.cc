@@ -99,7 +99,7 @@ Result<ResumeCall> plan_eintr(Pid process, tracee::Thread& thread, const EintrCa
   resume.kind = ResumeKind::kContinue;
   resume.nr = entry.nr;
   resume.args = args;
-  resume.time_left_ns = deadlines.time_left(thread.tid, asked);
+  resume.time_left_ns = deadlines.time_left(thread.tid, asked, false);
   resume.time_argument = entry.time_argument;
   resume.time_is_milliseconds = entry.milliseconds;
   return resume;
@@ -117,7 +117,8 @@ Result<uint64_t> restarted_call(Pid process, tracee::Thread& thread, const Deadl
 
 Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& deadlines) {
   uint64_t nr = thread.registers.orig_rax;
-  if (nr == SYS_restart_syscall) nr = TRY(restarted_call(process, thread, deadlines));
+  bool restarted = nr == SYS_restart_syscall;
+  if (restarted) nr = TRY(restarted_call(process, thread, deadlines));
   const SleepCall* entry = find_call(kSleepCalls, nr);
   if (entry == nullptr)
     return refused(fmt::format("thread {}: system call {} was interrupted with a restart block that is not known",
@@ -133,7 +134,7 @@ Result<ResumeCall> plan_sleep(Pid process, tracee::Thread& thread, Deadlines& de
   if (nr == SYS_futex && futex_command != FUTEX_WAIT) {
     resume.time_argument = 0;  // Absolute: the deadline stands in the program's own memory.
   } else if (asked >= 0) {
-    resume.time_left_ns = deadlines.time_left(thread.tid, asked);
+    resume.time_left_ns = deadlines.time_left(thread.tid, asked, restarted);
     // Where the program wants to know what is left, the stop has made the kernel say it.
     uint64_t told = entry->left_argument == 0 ? 0 : resume.args[entry->left_argument - 1];
     if (told != 0) resume.time_left_ns = std::min(asked, TRY(timeout_ns(process, told, false)));
@@ -443,7 +444,7 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area,
   resume.time_is_milliseconds = entry->milliseconds;
   int64_t left = entry->milliseconds ? static_cast<int64_t>(resume.args[entry->time_argument - 1]) * kNsPerMs
                                      : slot.time.tv_sec * 1'000'000'000LL + slot.time.tv_nsec;
-  resume.time_left_ns = deadlines.time_left(thread.tid, left);
+  resume.time_left_ns = deadlines.time_left(thread.tid, left, true);
   return resume;
 }
 
