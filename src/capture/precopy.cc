@@ -13,7 +13,6 @@
 #include "sys/holder.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
-#include "task/interrupted.h"
 
 namespace stint::capture {
 namespace {
@@ -55,8 +54,6 @@ bool PreCopy::pays(const std::vector<Pid>& processes, PreCopyWhen when) {
     Result<proc::Status> status = status_of(pid);
     if (!status.has_value()) continue;
     if (!always && status->rss_anon + status->vm_swap < kWorthAStop) continue;
-    // Such a call is gone on with by our code at each stop, and one stop had better not follow closely on another.
-    if (task::would_need_runner(pid)) continue;
     Copied& large = large_.emplace_back();
     large.pid = pid;
     large.has_parent = std::ranges::find(processes, Pid{status->ppid}) != processes.end();

@@ -15,6 +15,7 @@
 #include "task/rare_state.h"
 #include "task/resume_slot.h"
 #include "task/thread.h"
+#include "task/timers.h"
 #include "tracee/table.h"
 
 namespace stint::capture {
@@ -129,6 +130,8 @@ Result<> ProcessCapture::capture_tasks(image::Sink& sink) {
   record_ = TRY(task::capture_process(process_, *hands_, facts_));
   if (readable_.has_value()) record_.dumpable = readable_->dumpable();
   record_.stop_signal = process_.leader().group_stop;
+  task::Pending pending = TRY(task::capture_timers(process_, *hands_, facts_.job_tids, record_));
+  record_.pending = std::move(pending.shared);
   for (size_t i = 0; i < resumes_.size(); ++i) {
     tracee::Thread& thread = process_.threads()[i];
     int32_t tid = facts_.job_tids.at(thread.tid.number);
@@ -136,6 +139,7 @@ Result<> ProcessCapture::capture_tasks(image::Sink& sink) {
         TRY(task::capture_thread(process_, thread, *hands_, record_.pid, tid, facts_.threads.at(thread.tid.number))
                 .in(fmt::format("thread {}", tid)));
     recorded.resume = resumes_[i];
+    recorded.pending = std::move(pending.own[thread.tid.number]);
     TRY(sink.put({image::RecordType::kThread, 1, true, image::encode(recorded)}));
   }
   return {};

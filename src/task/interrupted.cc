@@ -366,31 +366,7 @@ Result<> run_out_of_tail(tracee::Thread& thread, Range tail) {
   return {};
 }
 
-// `text`: of /proc/PID/task/TID/syscall, "running" or the number and the arguments of a call.
-bool call_needs_runner(const std::string& text) {
-  constexpr uint64_t kMoveBytes[] = {SYS_write, SYS_writev, SYS_sendto, SYS_sendmsg, SYS_recvfrom, SYS_recvmsg};
-  uint64_t nr = 0;
-  std::array<uint64_t, 6> args{};
-  int read = std::sscanf(text.c_str(), "%lu %lx %lx %lx %lx %lx %lx", &nr, &args[0], &args[1], &args[2], &args[3],
-                         &args[4], &args[5]);
-  if (read < 7) return false;  // It runs, or is in no call.
-  if (std::ranges::find(kMoveBytes, nr) != std::end(kMoveBytes)) return true;
-  const EintrCall* entry = find_call(kEintrCalls, nr);
-  if (entry == nullptr || entry->time_argument == 0) return false;
-  uint64_t time = args[entry->time_argument - 1];
-  return entry->milliseconds ? static_cast<int32_t>(time) >= 0 : time != 0;
-}
-
 }  // namespace
-
-bool would_need_runner(Pid process) {
-  Result<std::vector<Pid>> threads = sys::list_threads(process);
-  if (!threads.has_value()) return true;
-  return std::ranges::any_of(*threads, [&](Pid tid) {
-    Result<std::string> text = sys::read_proc(process, fmt::format("task/{}/syscall", tid.number));
-    return !text.has_value() || call_needs_runner(*text);
-  });
-}
 
 bool is_in_runner(const tracee::Thread& thread, Range area) {
   uint64_t runner = area.start + tracee::kAreaRunnerOffset;

@@ -32,10 +32,6 @@ void note_sleep(const tracee::Thread& thread, const image::ResumeCall& resume, D
 // Whether any of these needs the runner's area after the thaw.
 inline bool needs_area(const image::ResumeCall& resume) { return resume.kind == image::ResumeKind::kContinue; }
 
-// Whether a stop now would leave a thread of the running process in a call that only the runner can go on with
-// (kContinue). Yes, where that cannot be told.
-bool would_need_runner(Pid process);
-
 // Whether the thread is inside the runner of this area, which an earlier checkpoint left in the process (kContinue).
 bool is_in_runner(const tracee::Thread& thread, Range area);
 // Such a thread gets back the registers that its program would see there, as if the call had been the program's own.

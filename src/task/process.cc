@@ -166,11 +166,9 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   fill_from_facts(facts, record);
   record.ppid = TRY(job_number(Pid{facts.stat.ppid}, facts.status.nspid.size()));
   TRY(read_proc_settings(process.pid(), record));
-  record.pending = TRY(capture_pending(process.leader().tid, true));
 
   tracee::Table table(hands);
   ActionQuestions actions(table);
-  TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), facts.job_tids));
   size_t brk = table.must("brk", SYS_brk, {0});
   size_t dumpable = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
   size_t thp = table.must("PR_GET_THP_DISABLE", SYS_prctl, {PR_GET_THP_DISABLE});
@@ -184,7 +182,6 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   TRY(table.run(process.leader(), process.pid()));
 
   actions.answer(table, record);
-  timers.answer(table, record);
   record.memory_map.brk = static_cast<uint64_t>(table.result(brk));
   record.dumpable = static_cast<uint32_t>(table.result(dumpable));
   record.thp_disabled = table.result(thp) != 0;

@@ -36,12 +36,23 @@ void ActionQuestions::answer(const tracee::Table& table, image::ProcessRecord& r
   }
 }
 
-Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared) {
+namespace {
+
+Result<std::vector<Bytes>> peek(Pid thread, bool shared) {
   std::vector<Bytes> pending;
   for (const siginfo_t& info : TRY(sys::peek_signals(thread, shared))) {
     ByteView bytes(reinterpret_cast<const std::byte*>(&info), sizeof(info));
     pending.emplace_back(bytes.begin(), bytes.end());
   }
+  return pending;
+}
+
+}  // namespace
+
+Result<Pending> capture_pending(const tracee::StoppedProcess& process) {
+  Pending pending;
+  pending.shared = TRY(peek(process.threads().front().tid, true));
+  for (const tracee::Thread& thread : process.threads()) pending.own[thread.tid.number] = TRY(peek(thread.tid, false));
   return pending;
 }
 

@@ -3,6 +3,8 @@
 // only by the thread itself (rt_tgsigqueueinfo(2), rt_sigqueueinfo(2)).
 #pragma once
 
+#include <map>
+
 #include "image/task_records.h"
 #include "tracee/table.h"
 
@@ -18,7 +20,13 @@ class ActionQuestions {
   uint64_t first_ = 0;
 };
 
-Result<std::vector<Bytes>> capture_pending(Pid thread, bool shared);
+// Signals that wait to be delivered, as siginfo_t: to the process, and to single threads, by their number as we see it.
+struct Pending {
+  std::vector<Bytes> shared;
+  std::map<int, std::vector<Bytes>> own;
+  bool operator==(const Pending&) const = default;
+};
+Result<Pending> capture_pending(const tracee::StoppedProcess& process);
 
 // Asks for the actions to be set.
 Result<> restore_actions(const image::ProcessRecord& record, tracee::Table& table);

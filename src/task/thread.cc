@@ -55,7 +55,6 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   std::memcpy(record.registers.data(), &thread.registers, sizeof(thread.registers));
   record.xstate = TRY(sys::get_xstate(thread.tid));
   record.signal_mask = thread.signal_mask;
-  record.pending = TRY(capture_pending(thread.tid, false));
   sys::RobustList robust = TRY(sys::get_robust_list(thread.tid));
   record.robust_list = robust.head, record.robust_list_size = robust.size;
   sys::RseqConfiguration rseq = TRY(sys::get_rseq(thread.tid));

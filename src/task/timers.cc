@@ -27,7 +27,21 @@ image::IntervalTimer from(const itimerspec& t) {
 timespec to_timespec(int64_t ns) { return {ns / kNsPerSecond, ns % kNsPerSecond}; }
 timeval to_timeval(int64_t ns) { return {ns / kNsPerSecond, ns % kNsPerSecond / 1000}; }
 
-}  // namespace
+class TimerQuestions {
+ public:
+  // Reads /proc/PID/timers.
+  static Result<TimerQuestions> make(tracee::Table& table, Pid process, const std::map<int, int>& job_tid);
+  void answer(const tracee::Table& table, image::ProcessRecord& record) const;
+
+ private:
+  uint64_t interval_timers_ = 0;
+  struct PosixQuestion {
+    image::PosixTimer timer;
+    uint64_t left = 0;
+    size_t overrun = 0;
+  };
+  std::vector<PosixQuestion> posix_;
+};
 
 Result<TimerQuestions> TimerQuestions::make(tracee::Table& table, Pid process, const std::map<int, int>& job_tid) {
   TimerQuestions questions;
@@ -60,6 +74,7 @@ Result<TimerQuestions> TimerQuestions::make(tracee::Table& table, Pid process, c
 }
 
 void TimerQuestions::answer(const tracee::Table& table, image::ProcessRecord& record) const {
+  record.interval_timers.clear(), record.posix_timers.clear();
   for (uint64_t which = 0; which < 3; ++which)
     record.interval_timers.push_back(from(table.value<itimerval>(interval_timers_ + which * sizeof(itimerval))));
   for (const PosixQuestion& question : posix_) {
@@ -68,6 +83,25 @@ void TimerQuestions::answer(const tracee::Table& table, image::ProcessRecord& re
     timer.overrun = static_cast<int32_t>(table.result(question.overrun));
     record.posix_timers.push_back(timer);
   }
+}
+
+}  // namespace
+
+// A signal that waits keeps its timer from sending another: there is an end to this, unless somebody else sends them.
+Result<Pending> capture_timers(tracee::StoppedProcess& process, tracee::Hands& hands, const std::map<int, int>& job_tid,
+                               image::ProcessRecord& record) {
+  constexpr int kAttempts = 10'000;
+  Pending before = TRY(capture_pending(process));
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    tracee::Table table(hands);
+    TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), job_tid));
+    TRY(table.run(process.leader(), process.pid()));
+    timers.answer(table, record);
+    Pending after = TRY(capture_pending(process));
+    if (after == before) return after;
+    before = std::move(after);
+  }
+  return not_now("it is sent signals without end; try again");
 }
 
 namespace {

@@ -5,25 +5,15 @@
 #include <map>
 
 #include "image/task_records.h"
+#include "task/signals.h"
 #include "tracee/table.h"
 
 namespace stint::task {
 
-class TimerQuestions {
- public:
-  // Reads /proc/PID/timers. `job_tid` translates our thread numbers to the job's.
-  static Result<TimerQuestions> make(tracee::Table& table, Pid process, const std::map<int, int>& job_tid);
-  void answer(const tracee::Table& table, image::ProcessRecord& record) const;
-
- private:
-  uint64_t interval_timers_ = 0;
-  struct PosixQuestion {
-    image::PosixTimer timer;
-    uint64_t left = 0;
-    size_t overrun = 0;
-  };
-  std::vector<PosixQuestion> posix_;
-};
+// The timers into the record, and the signals that wait, both of one moment: that of a timer which expires in between
+// would be in neither, or in both. `job_tid` translates our thread numbers to the job's.
+Result<Pending> capture_timers(tracee::StoppedProcess& process, tracee::Hands& hands, const std::map<int, int>& job_tid,
+                               image::ProcessRecord& record);
 
 // Creates the POSIX timers with their ids, disarmed, then arms all timers with the time that was left: the last thing
 // before the process goes on. Run by a thread of the process, after all threads are there.
