@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -171,13 +173,17 @@ TEST(Classify, MarksHugetlbMemory) {
   EXPECT_TRUE(classify(vmas, unreadable, usage).segments[1].hugetlb);
 }
 
-// What is saved of ourselves, by mapping.
-std::map<uint64_t, VmaPages> saved_of_self(sys::PagemapMethod method, std::span<const proc::VmaUsage> usage = {}) {
-  std::vector<Vma> vmas = *proc::parse_maps(*sys::read_proc(Pid{0}, "maps"));
-  std::vector<VmaPages> pages = *pages_to_save(vmas, *sys::Pagemap::open(Pid{0}, method), usage);
+// What is saved of a process, by mapping.
+std::map<uint64_t, VmaPages> saved_of(Pid pid, sys::PagemapMethod method, std::span<const proc::VmaUsage> usage = {}) {
+  std::vector<Vma> vmas = *proc::parse_maps(*sys::read_proc(pid, "maps"));
+  std::vector<VmaPages> pages = *pages_to_save(vmas, *sys::Pagemap::open(pid, method), usage);
   std::map<uint64_t, VmaPages> by_start;
   for (size_t i = 0; i < vmas.size(); ++i) by_start[vmas[i].range.start] = std::move(pages[i]);
   return by_start;
+}
+
+std::map<uint64_t, VmaPages> saved_of_self(sys::PagemapMethod method, std::span<const proc::VmaUsage> usage = {}) {
+  return saved_of(Pid{0}, method, usage);
 }
 
 class PagesToSave : public testing::TestWithParam<sys::PagemapMethod> {
@@ -230,9 +236,17 @@ INSTANTIATE_TEST_SUITE_P(Methods, PagesToSave, testing::Values(sys::PagemapMetho
 TEST(PagesToSave, OfTheOlderMethodAreASuperset) {
   if (sys::best_pagemap_method() != sys::PagemapMethod::kScan)
     GTEST_SKIP() << "this kernel has no PAGEMAP_SCAN (Linux 6.7 and later have)";
-  // Taken first: whatever the test itself touches meanwhile only adds to the second.
-  std::map<uint64_t, VmaPages> scanned = saved_of_self(sys::PagemapMethod::kScan);
-  std::map<uint64_t, VmaPages> read = saved_of_self(sys::PagemapMethod::kEntries);
+  // One that stands still: looking takes memory, and a sanitizer's allocator gives some back.
+  pid_t child = fork();
+  if (child == 0) {
+    raise(SIGSTOP);
+    _exit(0);
+  }
+  ASSERT_EQ(waitpid(child, nullptr, WUNTRACED), child);
+  std::map<uint64_t, VmaPages> scanned = saved_of(Pid{child}, sys::PagemapMethod::kScan);
+  std::map<uint64_t, VmaPages> read = saved_of(Pid{child}, sys::PagemapMethod::kEntries);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
   size_t checked = 0;
   for (const auto& [start, pages] : scanned) {
     for (const sys::PageRun& run : pages.save) {
