@@ -40,6 +40,7 @@ int shown_process(const Facts& facts, const CaptureContext& context, int number)
     return context.job_number ? context.job_number(number) : 0;
   }
   // The job's own, in its pid namespace.
+  if (number == facts.job_pid.number) return number;
   return sys::stat(sys::proc_path(facts.pid, fmt::format("root/proc/{}", number))).has_value() ? number : 0;
 }
 
