@@ -50,7 +50,7 @@ bool is_late(ByteView bytes, JobPid maker) {
 
 Result<int> make_in(ByteView bytes, Receiver& holder) {
   DirectoryRecord record = TRY(image::decode<DirectoryRecord>(bytes));
-  return open_kernel_path_in(record.path, flags_of(record), record.position, holder);
+  return open_in(record.path, flags_of(record), record.position, holder).as(ErrorKind::kUnfit);
 }
 
 }  // namespace

@@ -45,7 +45,7 @@ bool is_late(ByteView bytes, JobPid maker) {
 
 Result<int> make_in(ByteView bytes, Receiver& holder) {
   KernelFileRecord record = TRY(image::decode<KernelFileRecord>(bytes));
-  return open_kernel_path_in(record.path, reopen_flags(record.description.flags), record.position, holder);
+  return open_in(record.path, reopen_flags(record.description.flags), record.position, holder).as(ErrorKind::kUnfit);
 }
 
 }  // namespace

@@ -1,13 +1,9 @@
 #include "fd/kernel_path.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <charconv>
 
-#include "fd/table.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
 
@@ -68,18 +64,6 @@ Result<sys::UniqueFd> open_kernel_path(const std::string& path, int flags, JobPi
   OfProcess shown = parse(path);
   bool own = shown.number != 0 && shown.number == maker.number;
   return sys::open(own ? fmt::format("{}self{}", kProc, shown.rest) : path, flags).as(ErrorKind::kUnfit);
-}
-
-Result<int> open_kernel_path_in(const std::string& path, int flags, uint64_t position, Receiver& holder) {
-  tracee::Thread& leader = holder.process.leader();
-  tracee::Table opening(holder.hands);
-  uint64_t name = opening.in(bytes_of({path.c_str(), path.size() + 1}));
-  size_t open = opening.must("open", SYS_openat,
-                             {static_cast<uint64_t>(AT_FDCWD), name, static_cast<uint64_t>(flags | O_CLOEXEC)});
-  TRY(opening.run(leader, holder.process.pid()).in(path).as(ErrorKind::kUnfit));
-  uint64_t number = static_cast<uint64_t>(opening.result(open));
-  if (position != 0) TRY(holder.hands.call(leader, "lseek", {SYS_lseek, {number, position, SEEK_SET}}).in(path));
-  return static_cast<int>(number);
 }
 
 }  // namespace stint::fd

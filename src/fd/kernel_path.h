@@ -15,7 +15,4 @@ bool shows_another_process(const std::string& path, JobPid maker);
 // Opens a path that shows the maker, in which this runs, or no process.
 Result<sys::UniqueFd> open_kernel_path(const std::string& path, int flags, JobPid maker);
 
-// Opens it by calls in a process that will have it, at this position (0: as it is opened); the number there.
-Result<int> open_kernel_path_in(const std::string& path, int flags, uint64_t position, Receiver& holder);
-
 }  // namespace stint::fd

@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "fd/table.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/procfs.h"
@@ -76,6 +79,17 @@ Result<FileSystem> file_system_of(const Facts& facts) {
 
 Result<bool> is_message_queue(const Facts& facts) {
   return TRY(sys::file_system_type(facts.ours.get())) == kMessageQueues;
+}
+
+Result<int> open_in(const std::string& path, int flags, uint64_t position, Receiver& holder) {
+  tracee::Thread& leader = holder.process.leader();
+  tracee::Table opening(holder.hands);
+  uint64_t name = opening.in(bytes_of({path.c_str(), path.size() + 1}));
+  size_t open = opening.must("open", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), name, static_cast<uint64_t>(flags)});
+  TRY(opening.run(leader, holder.process.pid()).in(path));
+  uint64_t number = static_cast<uint64_t>(opening.result(open));
+  if (position != 0) TRY(holder.hands.call(leader, "lseek", {SYS_lseek, {number, position, SEEK_SET}}).in(path));
+  return static_cast<int>(number);
 }
 
 int reopen_flags(uint32_t recorded) {

@@ -22,6 +22,9 @@ enum class FileSystem { kOrdinary, kKernel, kRefused };
 Result<FileSystem> file_system_of(const Facts& facts);
 Result<bool> is_message_queue(const Facts& facts);
 
+// Opens a path by calls in a process that will have it, at this position (0: as it is opened); the number there.
+Result<int> open_in(const std::string& path, int flags, uint64_t position, Receiver& holder);
+
 // The flags with which a description like this one is opened again: what open(2) did once is left out.
 int reopen_flags(uint32_t recorded);
 

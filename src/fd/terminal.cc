@@ -3,15 +3,11 @@
 // own and are kept with the job. After a restart it is another pty, in another terminal perhaps, under the same
 // descriptors. Not kept: typed bytes that were not read (the user's terminal has shown them; they are typed again).
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
-
-#include <cstring>
 
 #include "fd/kinds.h"
 #include "fd/path.h"
 #include "fd/pty.h"
-#include "fd/table.h"
 #include "proc/process.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
@@ -70,12 +66,7 @@ bool is_late(ByteView bytes, JobPid) {
 
 Result<int> make_in(ByteView bytes, Receiver& holder) {
   TerminalRecord record = TRY(image::decode<TerminalRecord>(bytes));
-  tracee::Table table(holder.hands);
-  uint64_t path = table.in(bytes_of({kControlling, std::strlen(kControlling) + 1}));
-  uint64_t flags = static_cast<uint64_t>(reopen_flags(record.description.flags) | O_NOCTTY);
-  size_t open = table.must("open /dev/tty", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), path, flags});
-  TRY(table.run(holder.process.leader(), holder.process.pid()));
-  return static_cast<int>(table.result(open));
+  return open_in(kControlling, reopen_flags(record.description.flags), 0, holder);
 }
 
 }  // namespace
