@@ -27,8 +27,10 @@ namespace {
 
 using image::ResumeCall;
 using image::ResumeKind;
+using tracee::kRestartBlock;
+using tracee::kRestartNoHand;
 
-constexpr int64_t kEintr = -4, kRestartNoHand = -514;
+constexpr int64_t kEintr = -4;
 constexpr int64_t kNsPerMs = 1'000'000;
 
 // A call that a stop makes return EINTR, and which of its arguments is its timeout.
@@ -72,6 +74,7 @@ struct SleepCall {
 };
 constexpr SleepCall kSleepCalls[] = {
     {SYS_nanosleep, 1, 2, false}, {SYS_clock_nanosleep, 3, 4, false}, {SYS_poll, 3, 0, true}, {SYS_futex, 4, 0, false}};
+static_assert(std::ranges::equal(kSleepCalls, tracee::kRestartedCalls, {}, &SleepCall::nr));
 
 std::array<uint64_t, 6> arguments(const sys::Registers& r) { return {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}; }
 
@@ -228,7 +231,7 @@ Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& d
       return plan_eintr(process, thread, *entry, deadlines);
     return ResumeCall{};
   }
-  if (result == tracee::kRestartBlock) return plan_sleep(process, thread, deadlines);
+  if (result == kRestartBlock) return plan_sleep(process, thread, deadlines);
   if (result > 0) {
     ResumeCall cut = TRY(plan_cut_vector(process, thread));
     return cut.kind == ResumeKind::kContinue ? cut : TRY(plan_short_count(process, thread));

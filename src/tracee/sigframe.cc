@@ -32,11 +32,9 @@ struct SoftwareBytes {
 static_assert(sizeof(SoftwareBytes) == 48);
 constexpr uint32_t kMagic2 = 0x46505845;  // right behind the area
 
-constexpr int64_t kRestartSys = -512, kRestartNoIntr = -513, kRestartNoHand = -514;
-
 // What the kernel does to the registers of an interrupted call when no signal handler runs.
 void apply_restart(sys::Registers& registers) {
-  if (static_cast<int64_t>(registers.orig_rax) < 0) return;
+  if (!in_system_call(registers)) return;
   int64_t result = static_cast<int64_t>(registers.rax);
   if (result == kRestartSys || result == kRestartNoIntr || result == kRestartNoHand) {
     registers.rax = registers.orig_rax;

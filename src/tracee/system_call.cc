@@ -1,7 +1,5 @@
 #include "tracee/system_call.h"
 
-#include <sys/syscall.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -35,14 +33,13 @@ void see_call_to_be_made_again(Pid tid, sys::Registers& registers) {
 }
 
 std::optional<uint64_t> restarted_call_in_code(Pid tid, uint64_t rip) {
-  constexpr uint32_t kRestarted[] = {SYS_nanosleep, SYS_clock_nanosleep, SYS_poll, SYS_futex};
   constexpr unsigned char kMovToEax = 0xb8;
   unsigned char code[48] = {};
   size_t got = sys::read_memory(tid, rip - 2 - sizeof(code), code, sizeof(code)).value_or(0);
   for (size_t at = got >= 5 ? got - 5 : 0; at > 0; --at) {
     uint32_t nr = 0;
     std::memcpy(&nr, code + at + 1, sizeof(nr));
-    if (code[at] == kMovToEax && std::ranges::find(kRestarted, nr) != std::end(kRestarted)) return nr;
+    if (code[at] == kMovToEax && std::ranges::find(kRestartedCalls, nr) != std::end(kRestartedCalls)) return nr;
   }
   return std::nullopt;
 }
