@@ -4,9 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <sstream>
-
 #include "test/live/program/descriptors.h"
+#include "test/live/program/smaps.h"
 #include "test/live/program/threads.h"
 
 namespace live {
@@ -24,21 +23,10 @@ char* map(size_t size) {
 // The VmFlags of the mapping that holds the address, without "sd" (soft-dirty) and "uw" (userfaultfd): these belong to
 // who follows writes.
 std::string vm_flags(const void* address) {
-  std::istringstream smaps(read_whole("/proc/self/smaps"));
-  bool here = false;
-  for (std::string line; std::getline(smaps, line);) {
-    unsigned long start;
-    unsigned long end;
-    if (sscanf(line.c_str(), "%lx-%lx ", &start, &end) == 2) {
-      here = reinterpret_cast<unsigned long>(address) >= start && reinterpret_cast<unsigned long>(address) < end;
-    }
-    if (!here || !line.starts_with("VmFlags: ")) continue;
-    std::string flags = line.substr(9);
-    for (const char* code : {"sd ", "uw "})
-      if (const size_t at = flags.find(code); at != std::string::npos) flags.erase(at, 3);
-    return flags;
-  }
-  return "not mapped";
+  std::string flags = smaps_field(address, "VmFlags");
+  for (const char* code : {"sd ", "uw "})
+    if (const size_t at = flags.find(code); at != std::string::npos) flags.erase(at, 3);
+  return flags;
 }
 
 bool has(const std::string& flags, const char* flag) {

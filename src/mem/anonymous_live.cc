@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <memory>
-#include <sstream>
 #include <vector>
 
 #include "test/live/program/descriptors.h"
+#include "test/live/program/smaps.h"
 
 namespace live {
 namespace {
@@ -34,17 +34,7 @@ bool zero(const char* memory, size_t size) {
 
 // The "Anonymous:" of the mapping that holds the address: what it takes of the machine's memory. (mincore(2) would
 // count the page of zeroes, too, and may find it where somebody has read meanwhile: see doc/failure-model.md.)
-size_t memory_taken(const void* address) {
-  std::istringstream smaps(read_whole("/proc/self/smaps"));
-  bool here = false;
-  for (std::string line; std::getline(smaps, line);) {
-    unsigned long start = 0, end = 0, kilobytes = 0;
-    if (sscanf(line.c_str(), "%lx-%lx ", &start, &end) == 2)
-      here = reinterpret_cast<unsigned long>(address) >= start && reinterpret_cast<unsigned long>(address) < end;
-    if (here && sscanf(line.c_str(), "Anonymous: %lu", &kilobytes) == 1) return kilobytes << 10;
-  }
-  return 0;
-}
+size_t memory_taken(const void* address) { return std::stoul(smaps_field(address, "Anonymous")) << 10; }
 
 LIVE_TEST(heap_keeps_small_and_large_blocks) {
   std::vector<std::unique_ptr<char[]>> blocks;
