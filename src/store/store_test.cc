@@ -300,14 +300,21 @@ TEST(Store, LeavesNothingWhateverSystemCallFails) {
   EXPECT_GT(calls, 15);
 }
 
-// A small tmpfs at `path`, in a mount namespace of this process's own.
+void write_map(const char* path, const std::string& text) {
+  Result<sys::UniqueFd> file = sys::open(path, O_WRONLY);
+  CHECK(file.has_value() && sys::write_all(file->get(), bytes_of(text)).has_value());
+}
+
+// A small tmpfs at `path`, in a mount namespace of this process's own. Whose group is not mapped can make nothing
+// there.
 void mount_small(const std::string& path, unsigned kib) {
   uid_t uid = geteuid();
+  gid_t gid = getegid();
   CHECK(unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) == 0);
   if (uid != 0) {
-    std::string map = "0 " + std::to_string(uid) + " 1";
-    Result<sys::UniqueFd> file = sys::open("/proc/self/uid_map", O_WRONLY);
-    CHECK(file.has_value() && sys::write_all(file->get(), bytes_of(map)).has_value());
+    write_map("/proc/self/setgroups", "deny");
+    write_map("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1");
+    write_map("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1");
   }
   CHECK(mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
   CHECK(mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + std::to_string(kib) + "k").c_str()) == 0);

@@ -63,6 +63,9 @@ class Place:
         self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.base), "STINT_HOME": self.home,
                             "LC_ALL": "C", "TERM": "xterm"}
 
+    def is_root(self):
+        return self.account is None and os.geteuid() == 0
+
     def identity(self):
         if self.account is None:
             return {}
