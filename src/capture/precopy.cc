@@ -11,6 +11,7 @@
 #include "proc/process.h"
 #include "sys/clock.h"
 #include "sys/holder.h"
+#include "sys/pagemap.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
 
@@ -39,6 +40,33 @@ Result<> check_unshared(Pid pid, const std::vector<Pid>& processes) {
       Result<std::strong_ordering> order = sys::compare_resources(pid, other, type);
       if (!order.has_value() && order.error().os_errno() == ESRCH) break;
       if (TRY(std::move(order)) == std::strong_ordering::equal) return refused("it shares memory or descriptors");
+    }
+  }
+  return {};
+}
+
+// Those of which the page table does not tell count as shared.
+std::vector<Range> shared_pages(const sys::Pagemap& pagemap, const std::vector<Range>& ranges) {
+  std::vector<Range> shared;
+  for (const Range& range : ranges) {
+    Result<std::vector<Range>> some = pagemap.shared_pages(range);
+    if (!some.has_value()) some = std::vector{range};
+    shared.insert(shared.end(), some->begin(), some->end());
+  }
+  return shared;
+}
+
+// Looks again shortly before the copier reads: a page that the program has given back meanwhile would be there again
+// for being read; where the kernel has no page of zeroes it takes memory.
+Result<> add_what_is_there(const sys::Pagemap& pagemap, const Range& range, bool through_file, mem::Copier& copier,
+                           std::vector<Range>& added) {
+  for (uint64_t at = range.start; at < range.end; at += image::kPageBufferSize) {
+    Result<std::vector<sys::PageRun>> there = pagemap.own_pages({at, std::min(at + image::kPageBufferSize, range.end)});
+    if (!there.has_value()) return {};  // The process has ended.
+    for (const sys::PageRun& run : *there) {
+      if (run.guard) continue;
+      TRY(copier.add(run.range.start, run.range.start, run.range.size(), through_file));
+      added.push_back(run.range);
     }
   }
   return {};
@@ -130,26 +158,22 @@ Result<bool> PreCopy::copy_again(Copied& copied) {
 
 // While it runs. What a child still shares with its parent is likely to be saved with the parent, and not here.
 Result<> PreCopy::put(Copied& copied, std::vector<Range> written) {
-  if (copied.has_parent) {
-    Result<sys::Pagemap> pagemap = sys::Pagemap::open(copied.pid);
-    std::vector<Range> shared;
-    for (const Range& range : written) {
-      Result<std::vector<Range>> some = pagemap.has_value() ? pagemap->shared_pages(range) : std::vector{range};
-      if (!some.has_value()) some = std::vector{range};
-      shared.insert(shared.end(), some->begin(), some->end());
-    }
-    written = mem::subtract(written, shared);
-  }
+  copied.last_bytes = 0;
+  Result<sys::Pagemap> pagemap = sys::Pagemap::open(copied.pid);
+  if (!pagemap.has_value()) return {};  // It has ended.
+  if (copied.has_parent) written = mem::subtract(written, shared_pages(*pagemap, written));
   mem::Copier copier(copied.pid, static_cast<uint64_t>(copied.job_pid), sink_, mem::Unreadable::kLeftOut);
+  std::vector<Range> put;
   for (const Range& range : mem::subtract(written, copied.unreadable))
-    TRY(copier.add(range.start, range.start, range.size(), false));
+    TRY(add_what_is_there(*pagemap, range, false, copier, put));
   TRY(copier.finish());
   for (const Range& range : mem::intersect(written, copied.unreadable))
-    TRY(copier.add(range.start, range.start, range.size(), true));
+    TRY(add_what_is_there(*pagemap, range, true, copier, put));
   TRY(copier.finish());
   std::vector<Range> left_out = copier.left_out();
   std::ranges::sort(left_out, {}, &Range::start);
-  copied.ahead.pages = mem::unite(copied.ahead.pages, mem::subtract(written, left_out));
+  std::ranges::sort(put, {}, &Range::start);
+  copied.ahead.pages = mem::unite(copied.ahead.pages, mem::subtract(put, left_out));
   copied.last_bytes = copier.bytes();
   return {};
 }
