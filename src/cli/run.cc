@@ -1,8 +1,9 @@
-// stint run [--name N] [--every 10m] [--on-signal USR1] [--resume] [-d] -- PROGRAM ARGS...
+// stint run [--name N] [--every 10m|auto] [--on-signal USR1] [--resume] [-d] -- PROGRAM ARGS...
 #include <fmt/format.h>
 
 #include "cli/command.h"
 #include "cli/restart.h"
+#include "job/interval.h"
 #include "job/launch.h"
 #include "job/state.h"
 #include "sys/process.h"
@@ -12,15 +13,25 @@ namespace stint::cli {
 namespace {
 
 struct RunOptions {
-  std::string name, every, on_signal;
+  std::string name, every, mtbf, on_signal;
   uint32_t keep_last = 0;
   bool resume = false, detached = false, plain = false, contained = false;
   std::vector<std::string> arguments;
 };
 
+Result<> read_interval(const RunOptions& options, job::SupervisorOptions& wanted) {
+  if (options.every == "auto") {
+    wanted.mtbf_ms = options.mtbf.empty() ? job::kUsualMtbf_ms : TRY(parse_duration_ms(options.mtbf).in("--mtbf"));
+    return {};
+  }
+  if (!options.mtbf.empty()) return usage("--mtbf goes with --every auto");
+  if (!options.every.empty()) wanted.every_ms = TRY(parse_duration_ms(options.every).in("--every"));
+  return {};
+}
+
 Result<job::SupervisorOptions> supervisor_options(const RunOptions& options) {
   job::SupervisorOptions wanted;
-  if (!options.every.empty()) wanted.every_ms = TRY(parse_duration_ms(options.every).in("--every"));
+  TRY(read_interval(options, wanted));
   if (!options.on_signal.empty()) {
     std::string name = options.on_signal.substr(0, options.on_signal.find(':'));
     std::string action = options.on_signal.substr(std::min(options.on_signal.size(), name.size() + 1));
@@ -82,7 +93,9 @@ int run_command(Arguments arguments) {
   Parser parser("run", "Runs a program as a job that can be checkpointed. Its exit status is the program's own.");
   RunOptions options;
   parser.add_option("--name", options.name, "the job's name (else the program's, with a number if need be)");
-  parser.add_option("--every", options.every, "take a checkpoint after each such span: 30s, 10m, 2h");
+  parser.add_option("--every", options.every,
+                    "take a checkpoint after each such span: 30s, 10m, 2h; auto: as often as loses least time");
+  parser.add_option("--mtbf", options.mtbf, "with --every auto: the mean time between failures here (24h)");
   parser.add_option("--keep-last", options.keep_last,
                     "with --every or --on-signal: keep the newest N checkpoints, and forget older ones");
   parser.add_option("--on-signal", options.on_signal,

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdio>
 
+#include "job/interval.h"
 #include "job/report.h"
 #include "sys/clock.h"
 #include "sys/file.h"
@@ -31,7 +32,7 @@ class Supervisor {
     signals_ = TRY(sys::signal_fd(every));
     if (terminal_) terminal_->connect(family_.master.get());
     if (terminal_) terminal_->take();
-    if (options_.every_ms > 0) next_checkpoint_ms_ = sys::monotonic_ms() + options_.every_ms;
+    set_next_checkpoint();
     while (!outcome_) TRY(round());
     // It holds the job's lock until the job is gone, and whoever sees our status 85 may restart it at once.
     if (checkpointer_ != 0 && outcome_->stopped_by) TRY(sys::wait_pid(checkpointer_));
@@ -54,9 +55,14 @@ class Supervisor {
     if (watched[1].revents != 0) TRY(take_signals());
     if (next_checkpoint_ms_ != 0 && sys::monotonic_ms() >= next_checkpoint_ms_) {
       start_checkpoint(false);
-      next_checkpoint_ms_ = sys::monotonic_ms() + options_.every_ms;
+      set_next_checkpoint();
     }
     return {};
+  }
+
+  void set_next_checkpoint() {
+    int64_t interval = options_.mtbf_ms > 0 ? best_interval_ms(cost_ms_, options_.mtbf_ms) : options_.every_ms;
+    if (interval > 0) next_checkpoint_ms_ = sys::monotonic_ms() + interval;
   }
 
   int timeout_ms() const {
@@ -179,6 +185,7 @@ class Supervisor {
     if (!child) return say(child.error().text());
     if (*child != 0) {
       checkpointer_ = *child;
+      checkpoint_began_ms_ = sys::monotonic_ms();
       return;
     }
     Error error = run_checkpoint(stop);
@@ -208,7 +215,10 @@ class Supervisor {
       checkpointer_ = 0;
       if (found.code != CLD_EXITED || found.status != 0) {
         say("no checkpoint was taken: see " + job_.directory + "/checkpoint.log");
+        continue;
       }
+      cost_ms_ = std::max<int64_t>(1, sys::monotonic_ms() - checkpoint_began_ms_);
+      if (options_.mtbf_ms > 0) set_next_checkpoint();
     }
   }
 
@@ -224,7 +234,9 @@ class Supervisor {
   const SupervisorOptions& options_;
   sys::UniqueFd signals_;
   std::optional<Outcome> outcome_;
-  int64_t next_checkpoint_ms_ = 0;
+  int64_t next_checkpoint_ms_ = 0;  // 0: none by the clock
+  int64_t checkpoint_began_ms_ = 0;
+  int64_t cost_ms_ = kSupposedCost_ms;  // how long the last one took
   pid_t checkpointer_ = 0;
 };
 

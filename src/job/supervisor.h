@@ -20,6 +20,7 @@ inline constexpr int kNotFound = 127;
 
 struct SupervisorOptions {
   int64_t every_ms = 0;       // 0: no checkpoints by the clock
+  int64_t mtbf_ms = 0;        // above 0: as often as fits this and what a checkpoint costs, instead
   int signal = 0;             // the one that asks for a checkpoint; 0: none
   bool signal_stops = false;  // ... and the job is stopped by it
   // How to take a checkpoint: the arguments of this binary after its name, without the job's.
