@@ -263,6 +263,7 @@ class Capture {
     context.outside_streams = target_.outside_streams;
     context.terminal_device = target_.terminal_device;
     context.own_ipc = job_.own_ipc;
+    context.close_external = options_.close_external;
     context.monotonic_offset_ns = offsets_.monotonic_ns, context.boottime_offset_ns = offsets_.boottime_ns;
     context.job_number = [&](int number) {
       auto found = numbers_.find(number);
@@ -281,6 +282,7 @@ class Capture {
     TRY(note_terminal(tables_));
     TRY(fd::capture_descriptors(tables_, context));
     unread_input_ = std::move(context.unread_input);
+    report_.closed = std::move(context.closed);
     return {};
   }
 

@@ -24,8 +24,9 @@ struct Target {
 };
 
 struct CheckpointOptions {
-  bool stop = false;    // kill the job as soon as the checkpoint is whole, before it runs again
-  bool bundle = false;  // keep the files of its mappings in the checkpoint
+  bool stop = false;            // kill the job as soon as the checkpoint is whole, before it runs again
+  bool bundle = false;          // keep the files of its mappings in the checkpoint
+  bool close_external = false;  // what has its other end outside of the job is recorded as if that had gone
   PreCopyWhen precopy = PreCopyWhen::kWhereItPays;
   std::function<Result<>()> before_kill;  // with `stop`: the last chance to note down why it ended
   std::function<void(image::JobRecord&, int64_t pause_ns)> before_commit;  // the manifest's part
@@ -35,6 +36,7 @@ struct CheckpointReport {
   int64_t pause_ns = 0;  // of all stops together
   int64_t total_ns = 0;
   uint64_t memory_bytes = 0;
+  std::vector<image::ClosedEndRecord> closed;  // by `close_external`
   std::optional<Error> left_over;  // with `stop`: the job has ended by its checkpoint, and something else was not done
 };
 

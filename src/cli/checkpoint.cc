@@ -1,4 +1,4 @@
-// stint checkpoint JOB|PID [--stop] [--compress METHOD] [--bundle] [--full] [--keep-last N]
+// stint checkpoint JOB|PID [--stop] [--external=close] [--compress METHOD] [--bundle] [--full] [--keep-last N]
 #include <fmt/format.h>
 
 #include <cctype>
@@ -21,7 +21,7 @@ namespace {
 
 struct CheckpointArguments {
   std::string target, compress = "zstd";
-  bool stop = false, bundle = false, full = false;
+  bool stop = false, bundle = false, full = false, close_external = false;
   uint32_t keep_last = 0;  // 0: all
 };
 
@@ -86,6 +86,7 @@ Result<Taken> try_to_take(const CheckpointArguments& arguments, const store::Wri
   capture::CheckpointOptions options;
   options.stop = arguments.stop;
   options.bundle = arguments.bundle;
+  options.close_external = arguments.close_external;
   options.precopy = when_to_copy_ahead();
   options.before_kill = [&] { return job::mark_stopped(job, static_cast<int>(writer->number())); };
   options.before_commit = [&](image::JobRecord& record, int64_t pause_ns) {
@@ -127,6 +128,13 @@ Result<Taken> take(const CheckpointArguments& arguments) {
   }
 }
 
+nlohmann::ordered_json closed_json(const std::vector<image::ClosedEndRecord>& closed) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const image::ClosedEndRecord& one : closed)
+    list.push_back({{"pid", one.pid}, {"fd", one.fd}, {"link", one.link}, {"what", one.what}});
+  return list;
+}
+
 std::string milliseconds(int64_t ns) { return fmt::format("{:.1f} ms", static_cast<double>(ns) / 1e6); }
 
 }  // namespace
@@ -134,15 +142,22 @@ std::string milliseconds(int64_t ns) { return fmt::format("{:.1f} ms", static_ca
 int checkpoint_command(Arguments given) {
   Parser parser("checkpoint", "Saves a running job, which runs on; or, with --stop, saves and ends it.");
   CheckpointArguments arguments;
+  std::string external = "refuse";
   parser.add_option("JOB", arguments.target, "its name, as `stint ps` shows it, or the number of any process")
       ->required();
   parser.add_flag("--stop", arguments.stop, "end the job before it runs again, as soon as its checkpoint is safe");
   parser.add_flag("--bundle", arguments.bundle, "keep the program and its libraries in the checkpoint");
   parser.add_flag("--full", arguments.full, "store everything, also what the last checkpoint has already");
   parser.add_option("--keep-last", arguments.keep_last, "then forget all but the newest N (see `stint forget`)");
+  parser.add_option("--external", external,
+                    "what is connected to the outside: refuse, or close (after a restart it is as if the other end had "
+                    "gone)");
   parser.add_option("--compress", arguments.compress, "none, lz4, zstd or zstd:LEVEL (zstd)");
   bool& json = parser.json();
   if (std::optional<int> status = parser.read(given)) return *status;
+  Result<bool> close_external = closes_external(external);
+  if (!close_external) return fail(close_external.error(), json);
+  arguments.close_external = *close_external;
   Result<Taken> taken = take(arguments);
   if (!taken) return fail(taken.error(), json);
   const capture::CheckpointReport& report = taken->report;
@@ -152,8 +167,10 @@ int checkpoint_command(Arguments given) {
                 {"memory_bytes", report.memory_bytes},
                 {"stored_bytes", taken->manifest.stored_bytes},
                 {"pause_ns", report.pause_ns},
-                {"total_ns", report.total_ns}});
+                {"total_ns", report.total_ns},
+                {"closed", closed_json(report.closed)}});
   } else {
+    for (const image::ClosedEndRecord& closed : report.closed) say("closed: " + closed_line(closed));
     say(fmt::format("checkpoint {}@{}  {}, {} stored, paused {}, {}", taken->job, taken->number,
                     human_size(report.memory_bytes), human_size(taken->manifest.stored_bytes),
                     milliseconds(report.pause_ns), milliseconds(report.total_ns)));

@@ -101,6 +101,17 @@ std::string human_time(int64_t seconds) {
   return fmt::format("{} d {} h", seconds / 86400, seconds / 3600 % 24);
 }
 
+std::string closed_line(const image::ClosedEndRecord& closed) {
+  std::string number = closed.fd >= 0 ? fmt::format("fd {} ", closed.fd) : "";
+  return fmt::format("pid {}: {}({}): {}", closed.pid, number, closed.link, closed.what);
+}
+
+Result<bool> closes_external(const std::string& way) {
+  if (way == "close") return true;
+  if (way == "refuse") return false;
+  return usage(fmt::format("--external={}: 'close' and 'refuse' are what there is", way));
+}
+
 Result<int64_t> parse_duration_ms(const std::string& text) {
   double number = 0;
   auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "image/fd_records.h"
 
 namespace stint::cli {
 
@@ -69,6 +70,10 @@ void say(const std::string& line);
 // "812 MiB", "3.1 GiB", "4 s", "2 d 3 h".
 std::string human_size(uint64_t bytes);
 std::string human_time(int64_t seconds);
+// "pid 42: fd 5 (pipe:[123]): the other end of this pipe is open outside of the job".
+std::string closed_line(const image::ClosedEndRecord& closed);
+// What --external=WAY asks for: "refuse" is false, "close" true, anything else a mistake.
+Result<bool> closes_external(const std::string& way);
 // "10m", "90s", "2h", "1d", "30": milliseconds.
 Result<int64_t> parse_duration_ms(const std::string& text);
 

@@ -13,7 +13,7 @@ namespace stint::cli {
 namespace {
 
 struct RunOptions {
-  std::string name, every, mtbf, on_signal;
+  std::string name, every, mtbf, on_signal, external = "refuse";
   uint32_t keep_last = 0;
   bool resume = false, detached = false, plain = false, contained = false;
   std::vector<std::string> arguments;
@@ -47,6 +47,7 @@ Result<job::SupervisorOptions> supervisor_options(const RunOptions& options) {
     wanted.checkpoint_command.push_back("--keep-last");
     wanted.checkpoint_command.push_back(std::to_string(options.keep_last));
   }
+  if (TRY(closes_external(options.external))) wanted.checkpoint_command.push_back("--external=close");
   return wanted;
 }
 
@@ -101,6 +102,9 @@ int run_command(Arguments arguments) {
   parser.add_option("--on-signal", options.on_signal,
                     "take a checkpoint on this signal instead of passing it on; SIGNAL:stop stops the job with it, and "
                     "the exit status is 85");
+  parser.add_option("--external", options.external,
+                    "with --every or --on-signal: what is connected to the outside: refuse, or close (see `stint "
+                    "checkpoint`)");
   parser.add_flag("--resume", options.resume, "take the job up from its newest checkpoint, if there is one");
   parser.add_flag("-d,--detach", options.detached,
                   "in the background: output goes to the job's log, its name to stdout");

@@ -50,6 +50,9 @@ Result<> print_job(const image::Source& source) {
     fmt::print("file       {}{}, {}{}\n", file.path, file.unlinked ? " (removed)" : "", human_size(file.size),
                file.written ? ", written" : "");
   }
+  for (const image::ClosedEndRecord& closed :
+       TRY(all_of<image::ClosedEndRecord>(source, image::RecordType::kClosedEnd)))
+    fmt::print("closed     {}\n", closed_line(closed));
   return {};
 }
 

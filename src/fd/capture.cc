@@ -75,7 +75,7 @@ Result<std::vector<const Facts*>> number_descriptions(std::span<const std::vecto
   return std::move(numbering.firsts);
 }
 
-Result<> record_owner(const Facts& facts, const CaptureContext& context, Description& description) {
+Result<> record_owner(const Facts& facts, CaptureContext& context, Description& description) {
   f_owner_ex owner = TRY(sys::owner(facts.ours.get()));
   description.signal = TRY(sys::signal_of(facts.ours.get()));
   if (owner.pid == 0) return {};
@@ -85,10 +85,10 @@ Result<> record_owner(const Facts& facts, const CaptureContext& context, Descrip
   } else if (context.job_number) {
     description.owner = context.job_number(owner.pid);
   }
-  if (description.owner == 0)
-    return refusal(facts, fmt::format("its signals (F_SETOWN) go to {}, which is not in the job", owner.pid),
-                   "give it another owner, or none");
-  return {};
+  if (description.owner != 0) return {};
+  // F_GETOWN shows an owner that has ended as none.
+  return cut_off(facts, context, fmt::format("its signals (F_SETOWN) go to {}, which is not in the job", owner.pid),
+                 "give it another owner, or none");
 }
 
 // A lease that somebody wants broken has a deadline, which the kernel does not show; the others are of file servers.
@@ -199,6 +199,26 @@ Result<> put_descriptors(std::span<const std::vector<Facts>> processes, CaptureC
   return {};
 }
 
+// The descriptors of those whose other end counts as gone.
+void note_closed(std::span<const Facts> table, CaptureContext& context) {
+  for (const Facts& facts : table) {
+    auto found = context.cut_off.find(context.description_of.at({facts.pid.number, facts.fd.number}));
+    if (found == context.cut_off.end()) continue;
+    image::ClosedEndRecord record{
+        .pid = facts.job_pid.number, .fd = facts.fd.number, .link = facts.link, .what = found->second};
+    if (!facts.waits_in.empty())
+      record.fd = -1, record.what = fmt::format("in a message that waits in {}: {}", facts.waits_in, record.what);
+    context.closed.push_back(std::move(record));
+  }
+}
+
+Result<> put_closed(CaptureContext& context) {
+  constexpr bool kRequired = false;  // A restart does not ask for it.
+  for (const image::ClosedEndRecord& record : context.closed)
+    TRY(context.sink.put({image::RecordType::kClosedEnd, 1, kRequired, image::encode(record)}));
+  return {};
+}
+
 }  // namespace
 
 Result<> capture_descriptors(std::span<const std::vector<Facts>> processes, CaptureContext& context) {
@@ -209,6 +229,9 @@ Result<> capture_descriptors(std::span<const std::vector<Facts>> processes, Capt
     Result<> captured = capture_one(*facts, id, context);
     if (!captured.has_value()) return located(std::move(captured).error(), *facts);
   }
+  for (const std::vector<Facts>& process : processes) note_closed(process, context);
+  note_closed(queued, context);
+  TRY(put_closed(context));
   return put_descriptors(processes, context);
 }
 

@@ -1,6 +1,8 @@
 // A FIFO is a pipe with a name. Its buffer lives as long as anybody has it open, so while it is being made again it is
 // held open for reading and writing: then no open(2) of an end waits for the other one. Whoever has it open outside of
-// the job is not seen when both kinds of end are inside; he sees the job leave as if it had been killed.
+// the job is not seen when both kinds of end are inside; he sees the job leave as if it had been killed. With
+// --external=close one who has the other end alone counts as gone; whoever has the FIFO open when the job is restarted
+// is its other end then, as with any FIFO.
 #include <fcntl.h>
 #include <poll.h>
 
@@ -39,6 +41,15 @@ Result<bool> all_wait(const Facts& facts, const EndsInside& ends, const CaptureC
   return true;
 }
 
+// What is queued goes with the reader; with a job that ends by its checkpoint it must not stay behind in the FIFO, too.
+Result<> leave_outside(const Facts& facts, const EndsInside& ends, CaptureContext& context, PipeRecord& record) {
+  if (!ends.reading) record.carries_content = false;  // What the reader outside has not read yet is in nobody's way.
+  if (record.queued.empty()) return {};
+  sys::UniqueFd reading = TRY(sys::reopen(facts.ours.get(), O_RDONLY | O_NONBLOCK));
+  context.unread_input.push_back({std::move(reading), record.queued.size()});
+  return {};
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   FoundPath found = TRY(find_path(facts));
   if (found.unlinked)
@@ -47,12 +58,14 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   EndsInside ends = ends_inside(facts, context);
   PipeRecord record;
   record.waits_for_writer = ends.reading && TRY(all_wait(facts, ends, context));
-  if (!record.waits_for_writer && !TRY(is_ours_alone(facts, ends)))
-    return refusal(facts, "the other end of this FIFO is open outside of the job",
-                   "run both ends under one `stint run`");
+  ends.cut_off = !record.waits_for_writer && !TRY(is_ours_alone(facts, ends));
+  if (ends.cut_off)
+    TRY(cut_off(facts, context, "the other end of this FIFO is open outside of the job",
+                "run both ends under one `stint run`"));
   record.description = description;
   record.path = found.path;
   TRY(record_buffer(facts, ends, context, record));
+  if (ends.cut_off) TRY(leave_outside(facts, ends, context, record));
   return put_record(context.sink, kFifo.type, record);
 }
 
@@ -89,9 +102,8 @@ const Kind kFifo = {
     .name = "FIFO",
     .kept = "as a pipe; opened again by its name",
     .refused =
-        "it has no name any more; one end only is inside and the other is open outside; of several readers some wait "
-        "for "
-        "their first writer and others have seen one",
+        "it has no name any more; one end only is inside and the other is open outside, without --external=close; of "
+        "several readers some wait for their first writer and others have seen one",
     .type = image::RecordType::kFifo,
     .recognises = recognises,
     .capture = capture,

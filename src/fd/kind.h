@@ -134,6 +134,10 @@ struct CaptureContext {
   std::vector<UnreadInput> unread_input = {};
   // One entry for each description.
   PtyEnds ptys = {};
+  // --external=close: what has its other end outside of the job is recorded as if that end had gone.
+  bool close_external = false;
+  std::map<uint64_t, std::string> cut_off = {};     // those, by the id of the description: what each was
+  std::vector<image::ClosedEndRecord> closed = {};  // ... by descriptor. Filled by the driver
   // The kinds' own, while they work.
   std::shared_ptr<const TcpSurvey> tcp = {};
   std::shared_ptr<const UdpSurvey> udp = {};
@@ -218,6 +222,11 @@ const Kind* kind_of(image::RecordType type);
 Error refusal(const Facts& facts, std::string_view why, std::string_view remedy);
 // Likewise kNotNow.
 Error passing_refusal(const Facts& facts, std::string_view why, std::string_view remedy);
+
+// The other end of this description is open outside of the job. Refused, with --external=close named as a way out; when
+// the checkpoint was asked for that, it is noted, and the kind records the description as if the other end had gone at
+// this moment.
+Result<> cut_off(const Facts& facts, CaptureContext& context, std::string_view why, std::string_view remedy);
 
 // The job's number of a process that we see under `number`; 0 when that cannot be told.
 int number_in_job(const Facts& facts, const CaptureContext& context, int number);

@@ -44,4 +44,14 @@ Error passing_refusal(const Facts& facts, std::string_view why, std::string_view
   return refusal(facts, why, remedy).as(ErrorKind::kNotNow);
 }
 
+Result<> cut_off(const Facts& facts, CaptureContext& context, std::string_view why, std::string_view remedy) {
+  if (!context.close_external)
+    return refusal(facts, why,
+                   fmt::format("{}, or give the checkpoint --external=close: after a restart it is then as if the "
+                               "other end had gone",
+                               remedy));
+  context.cut_off[context.description_of.at({facts.pid.number, facts.fd.number})] = why;
+  return {};
+}
+
 }  // namespace stint::fd

@@ -1,6 +1,7 @@
 // A pidfd refers to a process, whatever becomes of it. Of one that is there (alive, or ended and not waited for) the
 // kernel tells the number; it is opened again by its holder when all processes of the job are there. One whose process
-// is gone for good can say nothing any more but that: any process that has ended and was waited for will do.
+// is gone for good can say nothing any more but that: any process that has ended and was waited for will do. With
+// --external=close a process outside of the job counts as gone.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/syscall.h>
@@ -33,8 +34,8 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   if (pid > 0) record.pid = pid == facts.pid.number ? facts.job_pid.number : 0;
   if (pid > 0 && record.pid == 0 && context.job_number) record.pid = context.job_number(pid);
   if (pid >= 0 && record.pid == 0)
-    return refusal(facts, "refers to a process that is not in the job", "close it before the checkpoint");
-  if (record.thread && pid > 0 && !TRY(is_leader(pid)))
+    TRY(cut_off(facts, context, "refers to a process that is not in the job", "close it before the checkpoint"));
+  if (record.thread && record.pid != 0 && !TRY(is_leader(pid)))
     return refusal(facts, "refers to a single thread, and is made before they are", "close it before the checkpoint");
   return put_record(context.sink, kPidfd.type, record);
 }
@@ -71,7 +72,7 @@ Result<int> make_in(ByteView bytes, Receiver& holder) {
 const Kind kPidfd = {
     .name = "pidfd",
     .kept = "which process it refers to, be it ended or gone; PIDFD_NONBLOCK",
-    .refused = "the process is not in the job; it refers to a single thread (PIDFD_THREAD)",
+    .refused = "the process is not in the job, without --external=close; it refers to a single thread (PIDFD_THREAD)",
     .type = image::RecordType::kPidfd,
     .recognises = recognises,
     .capture = capture,

@@ -3,6 +3,9 @@
 // program can run on. One end may have several descriptions (opened anew through /proc/PID/fd), and one end may be
 // gone; whether the missing end is closed or held by somebody outside, poll(2) tells: POLLHUP, POLLERR only when it is
 // closed. Not kept: splice()d pages lose their link to the file.
+//
+// With --external=close an end that is held outside counts as closed: a reader gets what is queued and then the end, a
+// writer EPIPE.
 #include "fd/pipe.h"
 
 #include <fcntl.h>
@@ -47,6 +50,7 @@ Result<> record_buffer(const Facts& facts, const EndsInside& ends, CaptureContex
   record.capacity = TRY(sys::pipe_size(facts.ours.get()));
   if (context.only_look || !context.contents_recorded.insert(record.pipe).second) return {};
   record.carries_content = true;
+  if (ends.cut_off && !ends.reading) return {};
   // Any description will do, but it must be open for reading.
   bool readable = (static_cast<int>(facts.info.flags) & O_ACCMODE) != O_WRONLY;
   sys::UniqueFd reading;
@@ -109,11 +113,12 @@ std::string outside_holder(const Facts& facts, const CaptureContext& context) {
 
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   EndsInside ends = ends_inside(facts, context);
-  if (!TRY(is_ours_alone(facts, ends)))
-    return refusal(facts,
-                   fmt::format("the other end of this pipe is open outside of the job{} and it is no standard stream",
-                               outside_holder(facts, context)),
-                   "run both ends under one `stint run`, or close it (exec 7<&- in a shell) before");
+  ends.cut_off = !TRY(is_ours_alone(facts, ends));
+  if (ends.cut_off)
+    TRY(cut_off(facts, context,
+                fmt::format("the other end of this pipe is open outside of the job{} and it is no standard stream",
+                            outside_holder(facts, context)),
+                "run both ends under one `stint run`, or close it (exec 7<&- in a shell) before"));
   PipeRecord record;
   record.description = description;
   TRY(record_buffer(facts, ends, context, record));
@@ -142,7 +147,7 @@ Result<sys::UniqueFd> restore(ByteView bytes, RestoreContext& context) {
 const Kind kPipe = {
     .name = "pipe",
     .kept = "capacity, queued bytes, packet mode and packets, an end that is gone, several descriptions of one end",
-    .refused = "the other end is open outside of the job (standard streams: see there)",
+    .refused = "the other end is open outside of the job (standard streams: see there), without --external=close",
     .type = image::RecordType::kPipe,
     .recognises = recognises,
     .capture = capture,

@@ -10,6 +10,9 @@ namespace stint::fd {
 struct EndsInside {
   bool reading = false, writing = false;
   bool packets = false;  // some writing end is in packet mode (O_DIRECT)
+  // The other end is open outside, and counts as gone (--external=close). A reader there has what is queued, or had it
+  // before it went.
+  bool cut_off = false;
 };
 EndsInside ends_inside(const Facts& facts, const CaptureContext& context);
 

@@ -19,8 +19,6 @@ bool usable(const Facts& facts) { return S_ISCHR(facts.stat.st_mode) && (facts.i
 
 bool is_master(const Facts& facts) { return usable(facts) && facts.stat.st_rdev == kPtmx && facts.ours.valid(); }
 
-bool is_slave(const Facts& facts) { return usable(facts) && pty_number_of(facts.stat.st_rdev) >= 0; }
-
 // Of a master and a slave of one number. One more descriptor of a slave that is open changes nothing.
 Result<bool> belong_together(const Facts& master, const Facts& slave) {
   Result<sys::UniqueFd> peer = sys::open_pty_peer(master.ours.get(), O_RDWR | O_NONBLOCK);
@@ -38,6 +36,8 @@ int pty_number_of(dev_t device) {
   if (number < kFirstSlaveMajor || number > kLastSlaveMajor) return -1;
   return static_cast<int>((number - kFirstSlaveMajor) * kMinors + minor(device));
 }
+
+bool is_pty_slave(const Facts& facts) { return usable(facts) && pty_number_of(facts.stat.st_rdev) >= 0; }
 
 Result<std::map<int, int>> controlling_ptys(std::span<const std::vector<Facts>> tables) {
   std::map<int, int> by_session;
@@ -58,13 +58,13 @@ Result<bool> has_own_pts(Pid process) {
 }
 
 Result<> note_pty(const Facts& facts, PtyEnds& ptys) {
-  if (is_slave(facts)) ptys.slaves.emplace(pty_number_of(facts.stat.st_rdev), &facts);
+  if (is_pty_slave(facts)) ptys.slaves.emplace(pty_number_of(facts.stat.st_rdev), &facts);
   if (is_master(facts)) ptys.masters.emplace(TRY(sys::pty_number(facts.ours.get())), &facts);
   return {};
 }
 
 Result<const Facts*> find_master(const Facts& slave, const CaptureContext& context) {
-  if (!is_slave(slave)) return nullptr;
+  if (!is_pty_slave(slave)) return nullptr;
   auto [first, last] = context.ptys.masters.equal_range(pty_number_of(slave.stat.st_rdev));
   for (auto master = first; master != last; ++master)
     if (TRY(belong_together(*master->second, slave))) return master->second;

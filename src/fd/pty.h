@@ -15,6 +15,8 @@ Result<bool> has_own_pts(Pid process);
 // Notes a description that is an end of a pty, for those that ask who has the other.
 Result<> note_pty(const Facts& facts, PtyEnds& ptys);
 
+bool is_pty_slave(const Facts& facts);
+
 // The master in the job of the pty whose slave this is, null when there is none.
 Result<const Facts*> find_master(const Facts& slave, const CaptureContext& context);
 // A slave of this master that the job has open, null when there is none.

@@ -1,5 +1,5 @@
-// A pseudoterminal of the program's own, both ends inside: modes, size, number, both directions, and the two states of
-// a master without a slave.
+// A pseudoterminal of the program's own, both ends inside: modes, size, number, both directions, the two states of a
+// master without a slave, and a slave without a master.
 #include <poll.h>
 #include <termios.h>
 
@@ -8,8 +8,8 @@
 namespace live {
 namespace {
 
-bool hung_up(int master) {
-  pollfd one{master, POLLIN, 0};
+bool hung_up(int fd) {
+  pollfd one{fd, POLLIN, 0};
   EXPECT_OK(poll(&one, 1, 0));
   return (one.revents & POLLHUP) != 0;
 }
@@ -52,6 +52,24 @@ LIVE_TEST(terminal_master_whose_slave_is_closed_differs_from_one_whose_slave_was
   const Fd slave = pty_slave_of(closed);
   write_all(slave, "again");
   EXPECT_EQ(read_once(closed), "again");
+}
+
+LIVE_TEST(pseudoterminal_slave_whose_master_is_gone_is_hung_up) {
+  Fd master = new_pty_master();
+  const Fd slave = pty_slave_of(master), still_there = new_pty_master();
+  master.reset();
+  freeze_point();
+  EXPECT_TRUE(hung_up(slave));
+  char byte;
+  EXPECT_EQ(read(slave, &byte, 1), 0);
+  EXPECT_EQ(write(slave, "x", 1), -1);
+  EXPECT_EQ(errno, EIO);
+  termios modes;
+  EXPECT_EQ(tcgetattr(slave, &modes), -1);
+  EXPECT_EQ(errno, EIO);
+  const Fd other = pty_slave_of(still_there);
+  write_all(other, "out");
+  EXPECT_EQ(read_once(still_there), "out");
 }
 
 void set_modes(int fd, tcflag_t on, tcflag_t off) {

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "fd/kinds.h"
+#include "fd/unix_making.h"
 #include "sys/descriptor.h"
 #include "sys/file.h"
 #include "sys/socket.h"
@@ -43,12 +44,12 @@ class Queues {
   static Result<std::vector<sys::UnixMessage>> messages_in(const Facts& facts) {
     int fd = facts.ours.get();
     int type = TRY(sys::socket_option(fd, SO_TYPE));
-    std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(facts.stat.st_ino));
+    std::optional<SeenUnixSocket> seen = TRY(look_at_unix_socket(facts));
     std::vector<sys::UnixMessage> none;
-    if (!state) return none;  // Its kind refuses it.
-    if (type != SOCK_DGRAM && !state->has_peer) return none;
+    if (!seen) return none;  // Its kind refuses it.
+    if (type != SOCK_DGRAM && !seen->state.has_peer) return none;
     bool error = type != SOCK_STREAM && (TRY(sys::poll_now(fd, 0)) & POLLERR) != 0;
-    if (!error) return sys::peek_messages(fd, state->read_shut);
+    if (!error) return sys::peek_messages(fd, seen->state.read_shut);
     // To look at the messages would take the error away.
     if (TRY(sys::bytes_queued(fd)) == 0) return none;
     return refusal(facts, "its other end went, with unread data, while messages wait in it",

@@ -115,6 +115,8 @@ struct Trip {
   std::vector<std::string> names;
   std::function<void(RestoreContext&)> prepare;
   int input = -1;
+  bool close_external = false;
+  std::vector<image::ClosedEndRecord> closed;
   pid_t pid = 0;
 
   Result<> capture(const std::function<bool()>& make) {
@@ -126,8 +128,11 @@ struct Trip {
     CaptureContext context{.sink = stream, .files = files, .shared_memory = files};
     context.outside_streams = outside_streams;
     context.names = names;
+    context.close_external = close_external;
     context.job_number = [](int number) { return number == ::getpid() ? number : 0; };
-    return capture_descriptors(processes, context);
+    Result<> captured = capture_descriptors(processes, context);
+    closed = std::move(context.closed);
+    return captured;
   }
 
   // This process becomes the one: what the maker makes, brought to its numbers, and all else closed but `keep`.

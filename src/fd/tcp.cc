@@ -13,6 +13,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "fd/kinds.h"
 #include "fd/socket.h"
 #include "fd/tcp_survey.h"
@@ -28,9 +30,7 @@ namespace {
 using image::TcpRecord;
 using image::TcpState;
 
-constexpr const char* kOutside =
-    "run both ends under one `stint run`, or close it before the checkpoint (connections to the outside are not kept "
-    "yet)";
+constexpr const char* kOutside = "run both ends under one `stint run`, or close it before the checkpoint";
 
 bool recognises(const Facts& facts, const CaptureContext&) { return is_internet_socket(facts, IPPROTO_TCP); }
 
@@ -92,12 +92,17 @@ Result<> record_waiting(const TcpEnd& end, TcpRecord& record) {
                          "try again when it is accepted");
 }
 
-Result<> record_connecting(const TcpEnd& end, TcpRecord& record) {
+Result<> record_connecting(const TcpEnd& end, CaptureContext& context, TcpRecord& record) {
   record.state = TcpState::kConnecting;
   if (end.remote) record.remote = *end.remote;
   if (end.listener != nullptr) return record_waiting(end, record);
   std::string to = end.remote ? to_text(*end.remote) : "somewhere";
-  return refusal(*end.facts, fmt::format("it is about to connect to {}, which is outside of the job", to), kOutside);
+  TRY(cut_off(*end.facts, context, fmt::format("it is about to connect to {}, which is outside of the job", to),
+              kOutside));
+  // So answers the host of a server that has ended.
+  record.state = TcpState::kRefused;
+  record.remote = {};
+  return {};
 }
 
 Result<> deliver(const TcpEnd& end) {
@@ -124,25 +129,42 @@ Result<> record_queue(const Facts& facts, TcpRecord& record) {
 // Whether its other end is of the job, waits to become so, or is closed for good.
 Result<bool> is_inside(const TcpEnd& end) {
   if (end.peer != nullptr || end.listener != nullptr) return true;
-  if (end.stranger) return end.peer_closed;
+  if (end.apart || end.stranger) return end.peer_closed;
   // Gone without a trace: it has sent its end, and its address is of this host.
   sys::UniqueFd probe = TRY(sys::socket(end.remote->v6 ? AF_INET6 : AF_INET, SOCK_STREAM, IPPROTO_TCP));
   return end.info.state == TCP_CLOSE_WAIT && sys::bind(probe.get(), end.remote->with_port(0)).has_value();
 }
 
-Result<> record_connection(const TcpEnd& end, bool only_look, TcpRecord& record) {
+// As if its other end, which is outside, had been closed with nothing unread: a FIN has come after what has arrived,
+// and what is sent is answered by a reset. What is on its way out is lost. (With something unread, which nobody here
+// can know of another host, it would have been a reset at once.)
+Result<> cut_off_connection(const TcpEnd& end, CaptureContext& context, TcpRecord& record) {
+  TRY(cut_off(*end.facts, context, fmt::format("is a TCP connection to {}, outside of the job", to_text(*end.remote)),
+              kOutside));
+  if (end.local.scope != 0 || end.remote->scope != 0)
+    return refusal(*end.facts,
+                   fmt::format("is a TCP connection to {}, a link-local address outside of the job, which is there on "
+                               "this link only",
+                               to_text(*end.remote)),
+                   kOutside);
+  record.apart = true;
+  return {};
+}
+
+Result<> record_connection(const TcpEnd& end, CaptureContext& context, TcpRecord& record) {
   const Facts& facts = *end.facts;
   record.state = TcpState::kConnected;
   record.remote = *end.remote;
-  if (!TRY(is_inside(end)))
-    return refusal(facts, fmt::format("is a TCP connection to {}, outside of the job", to_text(*end.remote)), kOutside);
+  record.apart = end.apart.has_value();
+  if (!TRY(is_inside(end))) TRY(cut_off_connection(end, context, record));
   int state = end.info.state;
   record.write_shut = state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT;
   bool read_over = (TRY(sys::poll_now(facts.ours.get(), POLLRDHUP)) & POLLRDHUP) != 0;
   record.read_shut = read_over && state != TCP_CLOSE_WAIT;
   if (end.listener != nullptr) return record_waiting(end, record);
   record.peer = end.peer != nullptr ? end.peer->facts->stat.st_ino : 0;
-  if (only_look) return {};
+  if (context.only_look) return {};
+  if (record.apart) return record_queue(facts, record);
   TRY(deliver(end));
   if (record.peer == 0 && TRY(sys::tcp_info(facts.ours.get())).state != TCP_CLOSE_WAIT)
     return passing_refusal(facts, fmt::format("its other end, {}, is about to vanish", to_text(*end.remote)),
@@ -157,15 +179,16 @@ Result<> record_state(const TcpEnd& end, CaptureContext& context, TcpRecord& rec
       record.state = TcpState::kListening;
       return record_listener(end, context, record);
     case TCP_SYN_SENT:
-      return record_connecting(end, record);
+      return record_connecting(end, context, record);
     case TCP_CLOSE:
       record.state = TRY(state_of_closed(end));
+      record.apart = end.apart && record.state == TcpState::kEnded;
       if (record.state == TcpState::kEnded && !context.only_look) return record_queue(*end.facts, record);
       return {};
     default:
       break;
   }
-  if (end.remote) return record_connection(end, context.only_look, record);
+  if (end.remote) return record_connection(end, context, record);
   return passing_refusal(*end.facts, fmt::format("is in a state ({}) that passes", end.info.state), "try again");
 }
 
@@ -180,6 +203,17 @@ Result<> record_options(const Facts& facts, CaptureContext& context, TcpRecord& 
   return {};
 }
 
+// Devices are those of this network namespace: one of its own has none of their names and numbers. What an accepted
+// socket shows as its multicast hops is how far its peer was, and no call sets it.
+bool is_of_network(const image::ProtocolOption& option) {
+  using Known = std::pair<int, int>;
+  constexpr Known kOfNetwork[] = {{SOL_SOCKET, SO_BINDTODEVICE},       {IPPROTO_IP, IP_UNICAST_IF},
+                                  {IPPROTO_IP, IP_MULTICAST_IF},       {IPPROTO_IP, IP_MULTICAST_TTL},
+                                  {IPPROTO_IPV6, IPV6_MULTICAST_HOPS}, {IPPROTO_IPV6, IPV6_UNICAST_IF},
+                                  {IPPROTO_IPV6, IPV6_MULTICAST_IF}};
+  return std::ranges::find(kOfNetwork, Known{option.level, option.name}) != std::end(kOfNetwork);
+}
+
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
   if (context.tcp == nullptr) context.tcp = TRY(TcpSurvey::make(context));
   const TcpEnd& end = context.tcp->of(facts);
@@ -190,6 +224,7 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   TRY(refuse_what_hides(facts));
   TRY(record_options(facts, context, record));
   TRY(record_state(end, context, record));
+  if (record.apart) std::erase_if(record.options, is_of_network);
   return put_record(context.sink, kTcp.type, record);
 }
 
@@ -205,7 +240,8 @@ const Kind kTcp = {
         "addresses and ports; listeners with the connections that wait in them; connections within the job with what "
         "waits in both directions, half-closed or with an end that is gone; refused connects; options",
     .refused =
-        "its other end is outside of the job; data waits in a connection that is not accepted yet; urgent data or an "
+        "its other end is outside of the job, without --external=close; a connection from outside is not accepted yet; "
+        "data waits in a connection that is not accepted yet; urgent data or an "
         "error other than a refused connect waits in it",
     .type = image::RecordType::kTcp,
     .recognises = recognises,

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "fd/socket.h"
+#include "sys/network.h"
 #include "sys/socket.h"
 
 namespace stint::fd {
@@ -15,6 +16,7 @@ namespace {
 Result<TcpEnd> look_at(const Facts& facts) {
   int fd = facts.ours.get();
   TcpEnd end{.facts = &facts, .info = TRY(sys::tcp_info(fd)), .local = TRY(sys::own_address(fd))};
+  end.apart = TRY(sys::foreign_network(fd, facts.pid));
   if (end.info.state == TCP_SYN_SENT) {
     // getpeername(2) says no: sock_diag is asked for the peer.
     return end;
@@ -28,6 +30,13 @@ Result<TcpEnd> look_at(const Facts& facts) {
 bool is_closed(int state) {
   return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK ||
          state == TCP_TIME_WAIT;
+}
+
+Result<> relate_apart(TcpEnd& end) {
+  sys::SockDiag diag = TRY(sys::SockDiag::open(end.apart->get()));
+  end.stranger = TRY(diag.find_tcp(*end.remote, end.local));
+  end.peer_closed = !end.stranger || (end.stranger->inode == 0 && is_closed(end.stranger->state));
+  return {};
 }
 
 bool same_address(const TcpEnd& a, const TcpEnd& b) { return a.local == b.local; }
@@ -63,7 +72,7 @@ const TcpEnd* TcpSurvey::find_listener(const InetAddress& address) const {
 Result<> TcpSurvey::relate() {
   std::map<std::pair<InetAddress, InetAddress>, const TcpEnd*> by_addresses;
   for (auto& [inode, end] : ends_)
-    if (end.remote) by_addresses[{end.local.unmapped(), end.remote->unmapped()}] = &end;
+    if (end.remote && !end.apart) by_addresses[{end.local.unmapped(), end.remote->unmapped()}] = &end;
   std::optional<sys::SockDiag> diag;
   for (auto& [inode, end] : ends_) {
     if (end.info.state == TCP_SYN_SENT) {
@@ -73,6 +82,10 @@ Result<> TcpSurvey::relate() {
       continue;
     }
     if (!end.remote) continue;
+    if (end.apart) {
+      TRY(relate_apart(end));
+      continue;
+    }
     auto peer = by_addresses.find({end.remote->unmapped(), end.local.unmapped()});
     if (peer != by_addresses.end()) {
       end.peer = peer->second;

@@ -19,6 +19,8 @@ struct TcpEnd {
   InetAddress local;
   std::optional<InetAddress> remote = {};
   bool v6_only = false;
+  // The network namespace of the socket, where that is not its process's: a restart has made it (net/apart.h).
+  std::optional<sys::UniqueFd> apart = {};
 
   // Of one that is connected, or about to be.
   const TcpEnd* peer = nullptr;                  // in the job

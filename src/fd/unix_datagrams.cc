@@ -28,7 +28,8 @@ Result<> make_datagram(UnixSockets& sockets, UnixSocket& socket) {
     socket.fd = TRY(sys::socket(AF_UNIX, SOCK_DGRAM, 0));
     return {};
   }
-  auto [mine, other] = TRY(make_socket_pair(SOCK_DGRAM, socket.record.credentials));
+  auto [mine, other] = TRY(with_credentials_of(
+      socket.record, [](const auto& credentials) { return make_socket_pair(SOCK_DGRAM, credentials); }));
   socket.fd = std::move(mine);
   if (UnixSocket* partner = partner_of(sockets, socket)) {
     partner->fd = std::move(other);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "fd/unix_socket_file.h"
+#include "sys/network.h"
 #include "sys/process.h"
 #include "sys/socket.h"
 
@@ -34,6 +35,15 @@ Result<std::pair<sys::UniqueFd, sys::UniqueFd>> make_socket_pair(int type,
     return sys::MadeFds{one.release(), other.release()};
   }));
   return std::pair(sys::UniqueFd(made[0]), sys::UniqueFd(made[1]));
+}
+
+Result<std::optional<SeenUnixSocket>> look_at_unix_socket(const Facts& facts) {
+  std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(facts.stat.st_ino));
+  if (state) return std::optional(SeenUnixSocket{*std::move(state), false});
+  std::optional<sys::UniqueFd> network = TRY(sys::foreign_network(facts.ours.get(), facts.pid));
+  if (!network) return std::optional<SeenUnixSocket>();
+  state = TRY(sys::unix_socket_state(facts.stat.st_ino, network->get()));
+  return state ? std::optional(SeenUnixSocket{*std::move(state), true}) : std::nullopt;
 }
 
 Result<sys::UniqueFd> bind_to(int fd, const std::string& name, const std::optional<image::SocketFile>& file) {

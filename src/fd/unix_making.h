@@ -7,6 +7,7 @@
 
 #include "fd/kind.h"
 #include "sys/child.h"
+#include "sys/process.h"
 
 namespace stint::fd {
 
@@ -22,6 +23,7 @@ struct UnixSocket {
 
 struct UnixSockets {
   std::map<uint64_t, UnixSocket> by_inode;
+  sys::UniqueFd network;  // for those that are apart (sys/network.h)
   bool settled = false;
 };
 
@@ -31,6 +33,14 @@ Result<sys::UniqueFd> take_unix_socket(uint64_t inode, RestoreContext& context);
 // When all descriptions are there: messages are sent, datagram sockets connected, what was closed is closed. Does its
 // work the first time, and nothing later.
 Result<> settle_unix_sockets(RestoreContext& context);
+
+// What sock_diag(7) tells of a socket of the job, also when that is of a network namespace of its own, where a restart
+// has made it; nothing when it is of any other.
+struct SeenUnixSocket {
+  sys::UnixSocketState state;
+  bool apart = false;
+};
+Result<std::optional<SeenUnixSocket>> look_at_unix_socket(const Facts& facts);
 
 // The parts of these, by kind of socket.
 
@@ -42,6 +52,15 @@ Result<> connect_datagrams(UnixSockets& sockets, const RestoreContext& context);
 // Makes the calls whose caller the kernel notes as this process and user.
 Result<sys::MadeFds> as_caller(const std::optional<image::Credentials>& caller,
                                const std::function<Result<sys::MadeFds>()>& work);
+// What `make` makes with these credentials; of a socket that was cut off from a peer outside, who is there still or is
+// nobody that we can be, with those of a process of ours that has ended, where the right ones cannot be had.
+template <class Make>
+auto with_credentials_of(const image::UnixSocketRecord& record, const Make& make) {
+  auto made = make(record.credentials);
+  if (made.has_value() || !record.cut_off || !record.credentials) return made;
+  constexpr int kAny = 0;
+  return make(image::Credentials{kAny, sys::effective_user(), sys::effective_group()});
+}
 // Two ends of a pair that this caller made.
 Result<std::pair<sys::UniqueFd, sys::UniqueFd>> make_socket_pair(int type,
                                                                  const std::optional<image::Credentials>& caller);

@@ -61,12 +61,25 @@ Result<> record_listener(const Facts& facts, const CaptureContext& context, cons
     if (client == 0)
       return refusal(facts, "a connection that its client has closed again waits to be accepted",
                      "let it be accepted first");
+    // What was sent over it cannot be seen before it is accepted; then it can be cut off like any other.
     if (!is_inside(client, context))
-      return refusal(facts, "a connection from outside of the job waits to be accepted",
-                     "let it be accepted and closed first");
+      return passing_refusal(facts, "a connection from outside of the job waits to be accepted",
+                             "let it be accepted and closed first, or, when it is accepted, give the checkpoint "
+                             "--external=close");
     record.waiting.push_back(client);
   }
   return {};
+}
+
+// As if the peer had gone at this moment: `reset` says that it would have left something unread.
+void record_cut_off(bool reset, UnixSocketRecord& record) {
+  record.state = State::kPeerGone;
+  record.cut_off = true;
+  if (record.type == SOCK_DGRAM) return;
+  // An abstract name is the peer's as long as it is there.
+  record.apart = !record.peer_name.empty() && record.peer_name.front() == '\0';
+  record.read_shut = record.write_shut = true;
+  record.reset = reset;
 }
 
 // The peer is closed, or has not been accepted yet.
@@ -80,19 +93,30 @@ Result<> record_missing_peer(const Facts& facts, CaptureContext& context, UnixSo
     return passing_refusal(facts, "what was sent over a connection that nobody has accepted yet cannot be seen",
                            "try again when it is accepted");
   }
-  if (record.type != SOCK_DGRAM && (!record.read_shut || !record.write_shut))
-    return refusal(facts, "is a unix socket that waits for a listener outside of the job to accept it", kRemedy);
+  if (record.type != SOCK_DGRAM && (!record.read_shut || !record.write_shut)) {
+    TRY(cut_off(facts, context, "is a unix socket that waits for a listener outside of the job to accept it", kRemedy));
+    // A listener that goes resets whoever waits in it.
+    record_cut_off(true, record);
+    return {};
+  }
   record.state = State::kPeerGone;
   record.reset = (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0;
   return {};
 }
 
 // A datagram socket that only sends to its peer can be connected again; the peer knows nothing of it.
-Result<> record_outside_peer(const Facts& facts, uint64_t peer, UnixSocketRecord& record) {
-  constexpr const char* kWhy = "is a unix socket whose other end is open outside of the job";
-  if (record.type != SOCK_DGRAM || record.peer_name.empty()) return refusal(facts, kWhy, kRemedy);
+Result<bool> only_sends(uint64_t peer, const UnixSocketRecord& record) {
+  if (record.type != SOCK_DGRAM || record.peer_name.empty()) return false;
   std::optional<sys::UnixSocketState> other = TRY(sys::unix_socket_state(peer));
-  if (!other || other->peer == record.socket) return refusal(facts, kWhy, kRemedy);
+  return other && other->peer != record.socket;
+}
+
+Result<> record_outside_peer(const Facts& facts, CaptureContext& context, uint64_t peer, UnixSocketRecord& record) {
+  if (!TRY(only_sends(peer, record))) {
+    TRY(cut_off(facts, context, "is a unix socket whose other end is open outside of the job", kRemedy));
+    record_cut_off(TRY(sys::bytes_sent_unread(facts.ours.get())) != 0, record);
+    return {};
+  }
   record.state = State::kOutside;
   if (record.peer_name.front() != '\0') record.peer_path = TRY(absolute_socket_path(facts, record.peer_name));
   return {};
@@ -106,7 +130,7 @@ Result<> record_peer(const Facts& facts, CaptureContext& context, const sys::Uni
   if (!state.has_peer) return {};
   record.peer_name = TRY(sys::peer_name(facts.ours.get()));
   if (state.peer == 0) return record_missing_peer(facts, context, record);
-  if (!is_inside(state.peer, context)) return record_outside_peer(facts, state.peer, record);
+  if (!is_inside(state.peer, context)) return record_outside_peer(facts, context, state.peer, record);
   record.state = State::kConnected;
   record.peer = state.peer;
   return {};
@@ -129,7 +153,7 @@ Result<> record_credentials(const Facts& facts, const CaptureContext& context, U
     std::optional<ucred> as_it_sees = TRY(context.ask_peer_credentials(facts));
     number = as_it_sees ? as_it_sees->pid : 0;
   }
-  if (number == 0)
+  if (number == 0 && !record.cut_off)
     return refusal(facts,
                    fmt::format("process {}, which connected it (SO_PEERCRED), has ended or is not in the job, and its "
                                "number there cannot be told",
@@ -203,10 +227,12 @@ Result<> capture(const Facts& facts, const image::Description& description, Capt
   record.description = description;
   record.socket = facts.stat.st_ino;
   record.type = TRY(sys::socket_option(facts.ours.get(), SO_TYPE));
-  std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(record.socket));
-  if (!state) return refusal(facts, "is a unix socket of another network namespace", kRemedy);
-  TRY(record_peer(facts, context, *state, record));
-  TRY(record_name(facts, *state, record));
+  std::optional<SeenUnixSocket> seen = TRY(look_at_unix_socket(facts));
+  if (seen) TRY(record_peer(facts, context, seen->state, record));
+  if (!seen || (seen->apart && record.state != State::kPeerGone))
+    return refusal(facts, "is a unix socket of another network namespace", kRemedy);
+  record.apart |= seen->apart;
+  TRY(record_name(facts, seen->state, record));
   TRY(record_credentials(facts, context, record));
   TRY(record_options(facts, record));
   if (record.state != State::kPeerGone && (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0)
@@ -228,7 +254,7 @@ Result<> finish(ByteView bytes, int fd, RestoreContext& context) {
   std::optional<ucred> seen = TRY(sys::peer_credentials(fd));
   std::optional<image::Credentials> now;
   if (seen) now = {seen->pid, seen->uid, seen->gid};
-  if (now != record.credentials)
+  if (now != record.credentials && !record.cut_off)
     return unfit("a unix socket whose SO_PEERCRED cannot be what it was: restart the job as the user who ran it");
   // The end of a stream whose peer went is shut down already; one that was never connected cannot be.
   bool connected = record.type == SOCK_DGRAM || record.state == State::kConnected || record.state == State::kWaits;
@@ -247,8 +273,8 @@ const Kind kUnixSocket = {
         "shut or gone; SO_PEERCRED, buffer sizes and other options; a datagram socket that sends to one outside, "
         "such as the system's log",
     .refused =
-        "it is connected to one outside of the job; what was sent before the connection was accepted; urgent data; a "
-        "filter",
+        "it is connected to one outside of the job, without --external=close; what was sent before the connection was "
+        "accepted, or a connection from outside that is not accepted yet; urgent data; a filter",
     .type = image::RecordType::kUnixSocket,
     .recognises = recognises,
     .capture = capture,

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "fd/unix_making.h"
+#include "sys/network.h"
 #include "sys/socket.h"
 
 namespace stint::fd {
@@ -42,12 +43,23 @@ Result<> connect_as(int client, const std::optional<image::Credentials>& caller,
   return {};
 }
 
-Result<Connection> connect_through_listener(int type, const End& client, const End& accepted) {
-  sys::UniqueFd listener = TRY(sys::socket(AF_UNIX, type, 0));
+// What both ends are: sockets of a type, in a network namespace (sys/network.h), -1 for ours.
+struct Sort {
+  int type;
+  int network = -1;
+};
+
+Result<sys::UniqueFd> make_socket(const Sort& sort) {
+  if (sort.network < 0) return sys::socket(AF_UNIX, sort.type, 0);
+  return sys::socket_in(sort.network, AF_UNIX, sort.type, 0);
+}
+
+Result<Connection> connect_through_listener(const Sort& sort, const End& client, const End& accepted) {
+  sys::UniqueFd listener = TRY(make_socket(sort));
   sys::UniqueFd way = TRY(bind_to(listener.get(), accepted.name, {}));
   TRY(listen_as(listener.get(), client.sees, 1));
   Connection made;
-  made.client = TRY(sys::socket(AF_UNIX, type, 0));
+  made.client = TRY(make_socket(sort));
   TRY(bind_to(made.client.get(), client.name, {}));
   TRY(connect_as(made.client.get(), accepted.sees, address(accepted.name, way)));
   made.accepted = TRY(sys::accept(listener.get()));
@@ -63,26 +75,30 @@ bool is_listeners_name(const UnixSockets& sockets, int type, const std::string& 
 }
 
 // `mine` is an end of the job; the other one is, or was until it went.
-Result<std::pair<sys::UniqueFd, sys::UniqueFd>> make_ends(const UnixSockets& sockets, int type, const End& mine,
+Result<std::pair<sys::UniqueFd, sys::UniqueFd>> make_ends(const UnixSockets& sockets, const Sort& sort, const End& mine,
                                                           const End& other) {
-  if (mine.name.empty() && other.name.empty()) return make_socket_pair(type, mine.sees);
-  bool accepted = other.name.empty() || (!mine.name.empty() && !is_listeners_name(sockets, type, other.name));
+  if (mine.name.empty() && other.name.empty()) return make_socket_pair(sort.type, mine.sees);
+  bool accepted = other.name.empty() || (!mine.name.empty() && !is_listeners_name(sockets, sort.type, other.name));
   Connection made =
-      TRY(accepted ? connect_through_listener(type, other, mine) : connect_through_listener(type, mine, other));
+      TRY(accepted ? connect_through_listener(sort, other, mine) : connect_through_listener(sort, mine, other));
   if (accepted) return std::pair(std::move(made.accepted), std::move(made.client));
   return std::pair(std::move(made.client), std::move(made.accepted));
 }
 
 Result<> make_connection(UnixSockets& sockets, UnixSocket& socket) {
   const UnixSocketRecord& record = socket.record;
-  End mine{record.name, record.credentials};
+  Sort sort{.type = record.type};
   if (record.state == State::kPeerGone) {
-    std::tie(socket.fd, socket.other) = TRY(make_ends(sockets, record.type, mine, {record.peer_name, std::nullopt}));
+    if (record.apart && !sockets.network.valid()) sockets.network = TRY(sys::make_network());
+    if (record.apart) sort.network = sockets.network.get();
+    std::tie(socket.fd, socket.other) = TRY(with_credentials_of(record, [&](const auto& credentials) {
+      return make_ends(sockets, sort, {record.name, credentials}, {record.peer_name, std::nullopt});
+    }));
     return {};
   }
+  End mine{record.name, record.credentials};
   UnixSocket& peer = sockets.by_inode.at(record.peer);
-  std::tie(socket.fd, peer.fd) =
-      TRY(make_ends(sockets, record.type, mine, {peer.record.name, peer.record.credentials}));
+  std::tie(socket.fd, peer.fd) = TRY(make_ends(sockets, sort, mine, {peer.record.name, peer.record.credentials}));
   socket.partner = record.peer, peer.partner = record.socket;
   return {};
 }

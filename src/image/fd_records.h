@@ -45,6 +45,20 @@ struct DescriptorRecord {
   }
 };
 
+// A descriptor whose other end was open outside of the job when the checkpoint was taken with --external=close. What it
+// refers to is recorded as if that end had gone: for whoever asks what is not as it was; a restart needs none of it.
+struct ClosedEndRecord {
+  static constexpr const char* kName = "closed end record";
+  int32_t pid = 0;   // of the process whose table it is in
+  int32_t fd = 0;    // -1: it waits in a message
+  std::string link;  // "pipe:[123]", as /proc shows it
+  std::string what;  // "is a TCP connection to 192.0.2.1:80, outside of the job"
+  template <class A>
+  void fields(A& a) {
+    a("pid", pid), a("fd", fd), a("link", link), a("what", what);
+  }
+};
+
 struct RegularFileRecord {
   static constexpr const char* kName = "regular file record";
   Description description;
@@ -128,6 +142,7 @@ struct PtyRecord {
   uint16_t rows = 0, columns = 0, width = 0, height = 0;
   bool packets = false, locked = false;  // TIOCPKT, TIOCSPTLCK
   bool hung_up = false;                  // the slave was open once and is closed: reading gives EIO
+  bool master_gone = false;              // of a slave: it is hung up, and only its number means anything
   bool stopped = false;                  // output is, by TCOOFF or the STOP character
   Bytes output;                          // waits at the master
   std::vector<PtyInput> input;           // waits at the slave: lines, or all bytes in one piece
@@ -136,8 +151,8 @@ struct PtyRecord {
   void fields(A& a) {
     a("description", description), a("number", number), a("path", path), a("exclusive", exclusive), a("modes", modes);
     a("rows", rows), a("columns", columns), a("width", width), a("height", height), a("packets", packets);
-    a("locked", locked), a("hung_up", hung_up), a("stopped", stopped), a("output", output), a("input", input);
-    a("typed", typed);
+    a("locked", locked), a("hung_up", hung_up), a("master_gone", master_gone), a("stopped", stopped);
+    a("output", output), a("input", input), a("typed", typed);
   }
 };
 
@@ -241,6 +256,8 @@ struct UnixSocketRecord {
   std::optional<Credentials> holder;       // kWaits: a process that has it, who connects
   bool read_shut = false, write_shut = false;
   bool reset = false;    // the peer is gone with unread data in it: the next call gives ECONNRESET
+  bool cut_off = false;  // kPeerGone: the peer was open outside of the job, and may be there still
+  bool apart = false;    // ... and the socket is of a network namespace of its own, where the peer's name is free
   uint32_t backlog = 0;  // of a listener
   std::vector<uint64_t> waiting;
   int32_t send_buffer = 0, receive_buffer = 0;
@@ -251,8 +268,8 @@ struct UnixSocketRecord {
     a("description", description), a("socket", socket), a("type", type), a("state", state), a("peer", peer);
     a("name", name), a("peer_name", peer_name), a("file", file), a("peer_path", peer_path);
     a("credentials", credentials), a("holder", holder), a("read_shut", read_shut), a("write_shut", write_shut);
-    a("reset", reset), a("backlog", backlog), a("waiting", waiting), a("send_buffer", send_buffer);
-    a("receive_buffer", receive_buffer), a("options", options), a("queued", queued);
+    a("reset", reset), a("cut_off", cut_off), a("apart", apart), a("backlog", backlog), a("waiting", waiting);
+    a("send_buffer", send_buffer), a("receive_buffer", receive_buffer), a("options", options), a("queued", queued);
   }
 };
 

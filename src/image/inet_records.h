@@ -31,6 +31,8 @@ struct TcpRecord {
   uint64_t listener = 0;        // there: its inode number
   uint32_t waiting_for_ms = 0;  // which of them was first
   bool read_shut = false, write_shut = false;
+  // Its other end is gone, and it is of a network namespace of its own, where any address is there (net/apart.h).
+  bool apart = false;
   Bytes queued;  // what it would receive
   int32_t backlog = 0;
   bool reuse_address = false, reuse_port = false;
@@ -43,9 +45,9 @@ struct TcpRecord {
     a("description", description), a("socket", socket), a("v6", v6), a("state", state), a("local", local);
     a("remote", remote), a("peer", peer), a("waiting", waiting), a("listener", listener);
     a("waiting_for_ms", waiting_for_ms), a("read_shut", read_shut), a("write_shut", write_shut);
-    a("queued", queued), a("backlog", backlog), a("reuse_address", reuse_address), a("reuse_port", reuse_port);
-    a("receive_low_water", receive_low_water), a("peek_offset", peek_offset), a("buffers", buffers);
-    a("options", options);
+    a("apart", apart), a("queued", queued), a("backlog", backlog), a("reuse_address", reuse_address);
+    a("reuse_port", reuse_port), a("receive_low_water", receive_low_water), a("peek_offset", peek_offset);
+    a("buffers", buffers), a("options", options);
   }
 };
 

@@ -28,6 +28,7 @@ enum class RecordType : uint32_t {
   kSysvMessageQueue = 13,
   kSysvSemaphoreSet = 14,
   kPosixQueue = 15,  // a POSIX message queue, whether or not anybody has it open
+  kClosedEnd = 16,   // a descriptor whose other end was outside, and is recorded as gone (--external=close)
   kPageIndex = 10,   // where the blocks of page data lie: image/page_index.h. The last one before the end
 
   // One number for each kind of open file description: fd/kinds.cc.

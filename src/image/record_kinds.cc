@@ -33,6 +33,7 @@ constexpr RecordKind kKinds[] = {
     {RecordType::kVma, "mapping", 1, print<VmaRecord>},
     {RecordType::kSharedMemory, "shared_memory", 1, print<SharedMemoryRecord>},
     {RecordType::kDescriptor, "descriptor", 1, print<DescriptorRecord>},
+    {RecordType::kClosedEnd, "closed_end", 1, print<ClosedEndRecord>},
     {RecordType::kFileState, "file_state", 1, print<FileStateRecord>},
     {RecordType::kAgent, "agent", 1, print_size},
     {RecordType::kSysvSegment, "sysv_segment", 1, print<SegmentRecord>},

@@ -11,6 +11,7 @@
 #include "net/local_port.h"
 #include "sys/clock.h"
 #include "sys/inet.h"
+#include "sys/network.h"
 #include "sys/poll.h"
 #include "sys/sock_diag.h"
 #include "sys/socket.h"
@@ -21,7 +22,9 @@ namespace {
 constexpr int kPatienceMs = 5000;  // for what this host does with itself at once
 
 Result<sys::UniqueFd> make_socket(const Place& place) {
-  sys::UniqueFd fd = TRY(sys::socket(place.v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, IPPROTO_TCP));
+  int domain = place.v6 ? AF_INET6 : AF_INET, type = SOCK_STREAM | SOCK_NONBLOCK;
+  sys::UniqueFd fd = TRY(place.network < 0 ? sys::socket(domain, type, IPPROTO_TCP)
+                                           : sys::socket_in(place.network, domain, type, IPPROTO_TCP));
   if (place.v6) TRY(sys::set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, place.v6_only ? 1 : 0));
   return fd;
 }
@@ -63,7 +66,7 @@ Result<> bind_again(int fd, const InetAddress& address) {
 Result<sys::UniqueFd> make_client(const Place& place) {
   sys::UniqueFd client = TRY(make_socket(place));
   uint16_t port = place.address.port;
-  if (port == 0 || !is_ephemeral(port) || !TRY(choose_port(client.get(), port))) {
+  if (place.network >= 0 || port == 0 || !is_ephemeral(port) || !TRY(choose_port(client.get(), port))) {
     TRY(bind_again(client.get(), place.address));
     return client;
   }

@@ -16,6 +16,7 @@ struct Place {
   bool v6 = false;       // of AF_INET6
   bool v6_only = false;  // IPV6_V6ONLY
   InetAddress address;   // port 0: any
+  int network = -1;      // that it is of (net/apart.h); -1: ours
 };
 
 // A socket that is about to connect from here. O_NONBLOCK, SO_REUSEADDR.

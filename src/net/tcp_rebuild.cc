@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "net/apart.h"
 #include "net/protocol_options.h"
 #include "net/tcp_connect.h"
 #include "net/tcp_queue.h"
@@ -20,6 +21,15 @@ namespace {
 using image::ProtocolOption;
 using image::TcpRecord;
 using image::TcpState;
+
+// An accepted socket shows the hops that its peer's first segment had left, and no call can change that; a new one
+// shows the default, which is not recorded.
+bool was_accepted(const TcpRecord& record) {
+  return std::ranges::any_of(record.options, [](const ProtocolOption& option) {
+    return (option.level == IPPROTO_IP && option.name == IP_MULTICAST_TTL) ||
+           (option.level == IPPROTO_IPV6 && option.name == IPV6_MULTICAST_HOPS);
+  });
+}
 
 bool v6_only(const TcpRecord& record) {
   return std::ranges::any_of(record.options, [](const ProtocolOption& option) {
@@ -64,7 +74,7 @@ class Rebuild {
   Result<> make_room() {
     std::vector<uint16_t> ports;
     for (const TcpRecord& record : records_)
-      if (record.local.port != 0) ports.push_back(record.local.port);
+      if (record.local.port != 0 && !record.apart) ports.push_back(record.local.port);
     return ports.empty() ? Result<>() : end_time_wait(ports);
   }
 
@@ -72,9 +82,15 @@ class Rebuild {
   bool is_server(const TcpRecord& record) const {
     auto peer = by_inode_.find(record.peer);
     size_t own = sharing_.at(record.local.port);
-    if (peer == by_inode_.end()) return own > 1;
+    if (peer == by_inode_.end()) return own > 1 || was_accepted(record);
     size_t others = sharing_.at(peer->second->local.port);
     return own != others ? own > others : record.local.port < peer->second->local.port;
+  }
+
+  Result<Place> whereabouts(const TcpRecord& record, Place place) {
+    if (!record.apart) return place;
+    if (!apart_) apart_ = TRY(Apart::make());
+    return apart_->place(place);
   }
 
   // Connections whose other end is in the job and accepted, or gone.
@@ -86,14 +102,15 @@ class Rebuild {
       return connect_refused(record);
     if (record.state != TcpState::kConnected || record.waiting) return {};
     if (record.peer == record.socket) return connect_to_itself(record);
-    Place peer{.v6 = record.v6, .address = record.remote};
+    Place own_place = TRY(whereabouts(record, place_of(record)));
+    Place peer = TRY(whereabouts(record, {.v6 = record.v6, .address = record.remote}));
     auto found = by_inode_.find(record.peer);
     if (record.peer != 0) {
       if (found == by_inode_.end()) return damaged("TCP record: its other end is not there");
       peer = place_of(*found->second);
     }
     bool server = is_server(record);
-    Connection connection = TRY(server ? connect_both(peer, place_of(record)) : connect_both(place_of(record), peer));
+    Connection connection = TRY(server ? connect_both(peer, own_place) : connect_both(own_place, peer));
     sys::UniqueFd& own = made_[record.socket] = std::move(server ? connection.server : connection.client);
     sys::UniqueFd& other = server ? connection.client : connection.server;
     if (record.peer == 0) return fill_queue(other.get(), own.get(), record.queued);  // ... and closes the other.
@@ -111,9 +128,10 @@ class Rebuild {
   }
 
   Result<> connect_ended(const TcpRecord& record) {
-    Place peer = place_of(record);
+    Place own_place = TRY(whereabouts(record, place_of(record)));
+    Place peer = own_place;
     peer.address.port = 0;
-    Connection connection = TRY(connect_both(peer, place_of(record)));
+    Connection connection = TRY(connect_both(peer, own_place));
     TRY(fill_queue(connection.client.get(), connection.server.get(), record.queued));
     made_[record.socket] = std::move(connection.server);
     return {};
@@ -214,7 +232,8 @@ class Rebuild {
 
   const std::vector<TcpRecord>& records_;
   std::map<uint64_t, const TcpRecord*> by_inode_;
-  std::map<uint16_t, size_t> sharing_;                    // how many have the port
+  std::map<uint16_t, size_t> sharing_;  // how many have the port
+  std::optional<Apart> apart_;
   std::map<uint64_t, sys::UniqueFd> made_;                // by inode number
   std::map<InetAddress, std::vector<uint64_t>> members_;  // of SO_REUSEPORT groups, in the order of their numbers
 };

@@ -76,6 +76,7 @@ std::vector<image::Record> one_of_each() {
           filled<image::VmaRecord>(kVma),
           filled<image::SharedMemoryRecord>(kSharedMemory),
           filled<image::DescriptorRecord>(kDescriptor),
+          filled<image::ClosedEndRecord>(kClosedEnd),
           filled<image::FileStateRecord>(kFileState),
           {.type = kAgent, .payload = Bytes(5)},
           filled<image::RegularFileRecord>(kRegularFile),

@@ -202,13 +202,28 @@ Result<std::string> files_table(const Reader& reader) {
   return table.text();
 }
 
+namespace {
+
+// Of descriptors whose other end was outside, and counts as gone (--external=close), by process and number: what each
+// was.
+Result<std::map<std::pair<int32_t, int32_t>, std::string>> closed_ends(const Reader& reader) {
+  std::map<std::pair<int32_t, int32_t>, std::string> closed;
+  for (image::ClosedEndRecord& record : TRY(all_of<image::ClosedEndRecord>(reader, RecordType::kClosedEnd)))
+    closed[{record.pid, record.fd}] = std::move(record.what);
+  return closed;
+}
+
+}  // namespace
+
 Result<Json> fds_json(const Reader& reader) {
   std::map<uint64_t, Json> by_id = TRY(descriptions(reader));
+  std::map<std::pair<int32_t, int32_t>, std::string> closed = TRY(closed_ends(reader));
   Json list = Json::array();
   for (const image::DescriptorRecord& record : TRY(all_of<image::DescriptorRecord>(reader, RecordType::kDescriptor))) {
     Json json = image::to_json(record);
     auto found = by_id.find(record.description);
     if (found != by_id.end()) json["description"] = found->second;
+    if (auto gone = closed.find({record.pid, record.fd}); gone != closed.end()) json["closed"] = gone->second;
     list.push_back(std::move(json));
   }
   return list;
@@ -216,14 +231,18 @@ Result<Json> fds_json(const Reader& reader) {
 
 Result<std::string> fds_table(const Reader& reader) {
   std::map<uint64_t, Json> by_id = TRY(descriptions(reader));
+  std::map<std::pair<int32_t, int32_t>, std::string> closed = TRY(closed_ends(reader));
   Table table({"PID", "FD", "KIND", "FLAGS", "BEHIND IT"}, {true, true, false, false, false});
   for (const image::DescriptorRecord& record : TRY(all_of<image::DescriptorRecord>(reader, RecordType::kDescriptor))) {
     auto found = by_id.find(record.description);
     bool known = found != by_id.end();
     std::string flags = known ? fmt::format("{:o}", found->second.at("description").at("flags").get<uint32_t>()) : "";
+    std::string behind = known ? describe(found->second) : "";
+    if (auto gone = closed.find({record.pid, record.fd}); gone != closed.end())
+      behind += (behind.empty() ? "closed: " : "; closed: ") + printable(gone->second);
     table.add({fmt::format("{}", record.pid), fmt::format("{}", record.fd),
                known ? found->second.at("type").get<std::string>() : "",
-               flags + (record.close_on_exec ? " cloexec" : ""), known ? describe(found->second) : ""});
+               flags + (record.close_on_exec ? " cloexec" : ""), std::move(behind)});
   }
   return table.text();
 }

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "sys/call.h"
+#include "sys/network.h"
 #include "sys/socket.h"
 
 namespace stint::sys {
@@ -98,7 +99,10 @@ Result<bool> take_answers(int netlink, std::vector<InetSocket>& found) {
 
 }  // namespace
 
-Result<SockDiag> SockDiag::open() { return SockDiag(TRY(sys::socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG))); }
+Result<SockDiag> SockDiag::open(int network) {
+  return SockDiag(TRY(network < 0 ? sys::socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG)
+                                  : socket_in(network, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG)));
+}
 
 Result<std::optional<InetSocket>> SockDiag::find_tcp(const InetAddress& local, const InetAddress& remote) {
   InetAddress from = local.unmapped(), to = remote.unmapped();

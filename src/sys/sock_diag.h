@@ -1,4 +1,4 @@
-// sock_diag(7): the TCP and UDP sockets of this network namespace, whoever has them.
+// sock_diag(7): the TCP and UDP sockets of a network namespace, whoever has them.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ struct InetSocket {
 
 class SockDiag {
  public:
-  static Result<SockDiag> open();
+  // `network`: a descriptor of another network namespace; -1: ours.
+  static Result<SockDiag> open(int network = -1);
   // The TCP socket with just these addresses; nothing when there is none.
   Result<std::optional<InetSocket>> find_tcp(const InetAddress& local, const InetAddress& remote);
   // All sockets of the protocol in one of these states: a mask of 1 << TCP_*. Bound sockets without a peer show on

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sys/call.h"
+#include "sys/network.h"
 #include "sys/socket.h"
 #include "sys/unix_socket.h"
 
@@ -69,8 +70,9 @@ UnixSocketState read_state(const nlmsghdr& header) {
 
 }  // namespace
 
-Result<std::optional<UnixSocketState>> unix_socket_state(uint64_t inode) {
-  UniqueFd netlink = TRY(sys::socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG));
+Result<std::optional<UnixSocketState>> unix_socket_state(uint64_t inode, int network) {
+  UniqueFd netlink = TRY(network < 0 ? sys::socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG)
+                                     : socket_in(network, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG));
   DiagRequest ask{};
   ask.header = {.nlmsg_len = sizeof(ask),
                 .nlmsg_type = SOCK_DIAG_BY_FAMILY,

@@ -30,7 +30,7 @@ Result<UniqueFd> accept(int fd);
 // our pid namespace has it. Nothing where there was nobody.
 Result<std::optional<ucred>> peer_credentials(int fd);
 
-// What sock_diag(7) knows of a unix socket of this network namespace.
+// What sock_diag(7) knows of a unix socket.
 struct UnixSocketState {
   bool listens = false;
   bool has_peer = false;  // is or was connected
@@ -40,8 +40,8 @@ struct UnixSocketState {
   std::vector<uint32_t> waiting;  // of a listener: the sockets whose connections wait, in order; 0 for a closed one
   uint32_t backlog = 0;           // likewise
 };
-// Nothing when there is no such socket here.
-Result<std::optional<UnixSocketState>> unix_socket_state(uint64_t inode);
+// Nothing when there is no such socket in that network namespace; -1: ours.
+Result<std::optional<UnixSocketState>> unix_socket_state(uint64_t inode, int network = -1);
 
 struct UnixMessage {
   Bytes bytes;
