@@ -26,15 +26,20 @@ using Check = std::function<std::string()>;
 
 bool nothing() { return true; }
 
+struct ClosingTrip : Trip {
+  explicit ClosingTrip(int from = -1) { input = from, close_external = true; }
+};
+
 // The program has `input` as its descriptor 0, and what `make` makes. Refused by name without the option; with it, what
 // `check` finds wrong after the restart.
 std::string cut_off_trip(int input, const std::function<bool()>& make, const Check& check) {
-  Trip refused{.input = input};
+  Trip refused;
+  refused.input = input;
   Result<> without = refused.capture(make);
   if (without.has_value()) return "not refused without --external=close";
   if (without.error().kind() != ErrorKind::kRefused) return "not refused: " + without.error().text();
   if (!without.error().text().contains("--external=close")) return "not named: " + without.error().text();
-  Trip trip{.input = input, .close_external = true};
+  ClosingTrip trip(input);
   Result<> captured = trip.capture(make);
   if (!captured.has_value()) return captured.error().text();
   if (trip.closed.size() != 1 || trip.closed[0].fd != 0 || trip.closed[0].what.empty())
@@ -44,7 +49,7 @@ std::string cut_off_trip(int input, const std::function<bool()>& make, const Che
 
 // Likewise, after a second checkpoint, which is taken of the restarted program without the option.
 std::string second_trip(int input, const std::function<bool()>& make, const Check& check) {
-  Trip first{.input = input, .close_external = true};
+  ClosingTrip first(input);
   Result<> captured = first.capture(make);
   if (!captured.has_value()) return captured.error().text();
   constexpr int kKeep = 900;
@@ -115,7 +120,7 @@ class ExternalFifo : public testing::Test {
 
 TEST_F(ExternalFifo, GivesItsReaderWhatIsQueuedAndThenTheEnd) {
   ASSERT_TRUE(write_text(outside, "queued"));
-  Trip trip{.close_external = true};
+  ClosingTrip trip;
   Result<> captured = trip.capture([&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK) == 0; });
   ASSERT_TRUE(captured.has_value()) << captured.error().text();
   ASSERT_EQ(trip.closed.size(), 1u);
@@ -128,7 +133,7 @@ TEST_F(ExternalFifo, GivesItsReaderWhatIsQueuedAndThenTheEnd) {
 }
 
 TEST_F(ExternalFifo, GivesItsWriterEpipeUnlessSomebodyReadsAgain) {
-  Trip trip{.close_external = true};
+  ClosingTrip trip;
   Result<> captured = trip.capture([&] { return ::open(path.c_str(), O_WRONLY) == 0 && write_text(0, "queued"); });
   ASSERT_TRUE(captured.has_value()) << captured.error().text();
   EXPECT_EQ(trip.verify([]() -> std::string {
@@ -372,7 +377,7 @@ TEST_P(ExternalTcp, KeepsItsOptionsAndManyBytes) {
 }
 
 TEST_P(ExternalTcp, SeveralOfOnePortAreCutOffTogether) {
-  Trip trip{.input = client, .close_external = true};
+  ClosingTrip trip(client);
   Address address = own(listener);
   Result<> captured = trip.capture([&] {
     for (int fd : {1, 2, 3})
@@ -383,6 +388,51 @@ TEST_P(ExternalTcp, SeveralOfOnePortAreCutOffTogether) {
   EXPECT_EQ(trip.closed.size(), 4u);
   EXPECT_EQ(trip.verify([]() -> std::string {
     for (int fd : {0, 1, 2, 3}) HOLDS(at_end(fd) && peer(fd).port() == peer(0).port());
+    return "";
+  }),
+            "");
+}
+
+// A process outside that connects to whatever is at noted()->own, once that has a port.
+class OutsideClient {
+ public:
+  OutsideClient() : pid_(::fork()) {
+    if (pid_ != 0) return;
+    while (noted()->own.port() == 0) ::usleep(1000);
+    int fd = ::socket(noted()->own.storage.ss_family, SOCK_STREAM, 0);
+    while (::connect(fd, noted()->own.raw(), noted()->own.size) != 0) ::usleep(1000);
+    ::pause();
+    ::_exit(0);
+  }
+  OutsideClient(const OutsideClient&) = delete;
+  ~OutsideClient() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+ private:
+  pid_t pid_;
+};
+
+TEST_P(ExternalTcp, ThatAServerHasAcceptedLeavesTheServerWhatItIs) {
+  noted()->own = Address();
+  OutsideClient outside;
+  ClosingTrip trip;
+  Result<> captured = trip.capture([&] {
+    Address any = place(GetParam());
+    bool listens = ::socket(GetParam(), SOCK_STREAM, 0) == 0 && set(0, SOL_SOCKET, SO_REUSEADDR, 1) &&
+                   ::bind(0, any.raw(), any.size) == 0 && ::listen(0, 4) == 0;
+    noted()->own = own(0);
+    return listens && ::accept(0, nullptr, nullptr) == 1;
+  });
+  ASSERT_TRUE(captured.has_value()) << captured.error().text();
+  ASSERT_EQ(trip.closed.size(), 1u);
+  EXPECT_EQ(trip.closed[0].fd, 1);
+  EXPECT_EQ(trip.verify([&]() -> std::string {
+    HOLDS(own(1) == noted()->own && own(0) == noted()->own && at_end(1));
+    HOLDS(::socket(GetParam(), SOCK_STREAM, 0) == 2);
+    HOLDS(::connect(2, noted()->own.raw(), noted()->own.size) == 0 && ::accept(0, nullptr, nullptr) == 3);
+    HOLDS(write_text(2, "anew") && read_now(3, 100) == "anew");
     return "";
   }),
             "");

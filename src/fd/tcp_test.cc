@@ -117,6 +117,20 @@ TEST_P(Tcp, WhoseOtherEndIsClosedGivesWhatItSentAndEnds) {
   }
 }
 
+TEST_P(Tcp, ThatWasAcceptedIsKeptWhenItsPeerAndItsListenerAreClosed) {
+  auto make = [&] {
+    if (!make_connection(family)) return false;
+    noted()->address[0] = own(2), noted()->address[1] = peer(2);
+    return ::close(1) == 0 && ::close(0) == 0;
+  };
+  auto check = []() -> std::string {
+    HOLDS(own(2) == noted()->address[0] && peer(2) == noted()->address[1]);
+    HOLDS(at_end(2));
+    return "";
+  };
+  EXPECT_EQ(round_trip(make, check), "");
+}
+
 TEST_P(Tcp, ListenerKeepsTheConnectionsThatWaitInTheirOrder) {
   EXPECT_EQ(round_trip(
                 [&] {

@@ -73,8 +73,11 @@ class Rebuild {
 
   Result<> make_room() {
     std::vector<uint16_t> ports;
-    for (const TcpRecord& record : records_)
+    for (const TcpRecord& record : records_) {
       if (record.local.port != 0 && !record.apart) ports.push_back(record.local.port);
+      bool alone = record.state == TcpState::kConnected && record.peer == 0 && !record.waiting && !record.apart;
+      if (alone) ports.push_back(record.remote.port);  // What it left, when it went before this end.
+    }
     return ports.empty() ? Result<>() : end_time_wait(ports);
   }
 
