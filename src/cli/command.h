@@ -26,6 +26,7 @@ int checkpoint_command(Arguments arguments);
 int restart_command(Arguments arguments);
 int ps_command(Arguments arguments);
 int ls_command(Arguments arguments);
+int diff_command(Arguments arguments);
 int show_command(Arguments arguments);
 int verify_command(Arguments arguments);
 int forget_command(Arguments arguments);

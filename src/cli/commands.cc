@@ -10,6 +10,7 @@ constexpr Command kCommands[] = {
     {"ps", "list the jobs", ps_command},
     {"ls", "list the checkpoints", ls_command},
     {"show", "show what a checkpoint holds", show_command},
+    {"diff", "show what changed between two checkpoints", diff_command},
     {"verify", "check every byte of a checkpoint", verify_command},
     {"forget", "remove checkpoints", forget_command},
     {"export", "write a checkpoint to stdout as one stream", export_command},

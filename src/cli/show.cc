@@ -12,24 +12,15 @@
 #include "job/state.h"
 #include "store/catalog.h"
 #include "store/reader.h"
+#include "store/records.h"
 #include "store/show.h"
 #include "sys/clock.h"
 
 namespace stint::cli {
 namespace {
 
-// All records of one type.
-template <class R>
-Result<std::vector<R>> all_of(const image::Source& source, image::RecordType type) {
-  std::vector<R> found;
-  for (const image::Record& record : source.records()) {
-    if (record.type == type) found.push_back(TRY(image::decode<R>(record.payload)));
-  }
-  return found;
-}
-
 Result<> print_job(const image::Source& source) {
-  for (const image::JobRecord& job : TRY(all_of<image::JobRecord>(source, image::RecordType::kJob))) {
+  for (const image::JobRecord& job : TRY(store::all_of<image::JobRecord>(source, image::RecordType::kJob))) {
     std::string command;
     for (const std::string& word : job.arguments) command += (command.empty() ? "" : " ") + word;
     fmt::print("job        {}, generation {}, {}\n", job.name, job.generation, job.contained ? "contained" : "plain");
@@ -39,14 +30,16 @@ Result<> print_job(const image::Source& source) {
                human_time(sys::realtime_s() - job.realtime_ns / 1'000'000'000), job.host, job.kernel_release,
                job.stint_version);
   }
-  for (const image::ProcessRecord& process : TRY(all_of<image::ProcessRecord>(source, image::RecordType::kProcess))) {
+  for (const image::ProcessRecord& process :
+       TRY(store::all_of<image::ProcessRecord>(source, image::RecordType::kProcess))) {
     fmt::print("process    {} ({}), parent {}, user {}\n", process.pid, process.exe, process.ppid,
                process.uids.empty() ? 0 : process.uids[0]);
   }
-  std::vector<image::ThreadRecord> threads = TRY(all_of<image::ThreadRecord>(source, image::RecordType::kThread));
+  std::vector<image::ThreadRecord> threads =
+      TRY(store::all_of<image::ThreadRecord>(source, image::RecordType::kThread));
   fmt::print("threads    {}\n", threads.size());
   for (const image::FileStateRecord& file :
-       TRY(all_of<image::FileStateRecord>(source, image::RecordType::kFileState))) {
+       TRY(store::all_of<image::FileStateRecord>(source, image::RecordType::kFileState))) {
     fmt::print("file       {}{}, {}{}\n", file.path, file.unlinked ? " (removed)" : "", human_size(file.size),
                file.written ? ", written" : "");
   }

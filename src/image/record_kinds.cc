@@ -16,12 +16,12 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 template <class R>
-Result<Json> print(ByteView payload) {
-  return to_json(TRY(decode<R>(payload)));
+Result<Json> print(ByteView payload, BytesAs bytes) {
+  return to_json(TRY(decode<R>(payload)), bytes);
 }
 
 // The ledger has a format of its own (abi/ledger.h).
-Result<Json> print_size(ByteView payload) { return Json{{"bytes", payload.size()}}; }
+Result<Json> print_size(ByteView payload, BytesAs /*bytes*/) { return Json{{"bytes", payload.size()}}; }
 
 constexpr RecordKind kKinds[] = {
     {RecordType::kEnd, "end", 1, print<EndRecord>},

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "image/json.h"
 #include "image/record.h"
 
 namespace stint::image {
@@ -12,7 +13,8 @@ struct RecordKind {
   RecordType type;
   const char* name;  // in the JSON of `stint show`, and in errors
   uint16_t version;  // the newest that is read, and the one that is written
-  Result<nlohmann::ordered_json> (*to_json)(ByteView payload);
+  Result<nlohmann::ordered_json> (*print)(ByteView payload, BytesAs bytes);
+  Result<nlohmann::ordered_json> to_json(ByteView payload) const { return print(payload, BytesAs::kSize); }
 };
 
 std::span<const RecordKind> record_kinds();

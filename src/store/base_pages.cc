@@ -1,12 +1,10 @@
 #include "store/base_pages.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 
 #include "store/checkpoint_dir.h"
+#include "store/page_hashes.h"
 #include "store/reader.h"
-#include "sys/file.h"
 
 namespace stint::store {
 namespace {
@@ -15,8 +13,6 @@ namespace {
 // block with what is wanted.
 constexpr uint64_t kMostFiles = 250;
 constexpr uint64_t kWorthOfFull = 3;  // times the bytes that are wanted
-
-std::string checkpoints_of(const std::string& directory) { return directory.substr(0, directory.rfind('/')); }
 
 }  // namespace
 
@@ -37,26 +33,8 @@ Result<std::shared_ptr<const BasePages>> BasePages::open(const std::string& dire
       base->spaces_[block.space].push_back({run.offset, run.end(), i, run.at});
   }
   for (auto& [space, pages] : base->spaces_) std::ranges::sort(pages, {}, &Page::offset);
-  base->read_hashes(checkpoints_of(directory));
+  base->hashes_ = stored_hashes(directory, index);
   return std::shared_ptr<const BasePages>(std::move(base));
-}
-
-void BasePages::read_hashes(const std::string& checkpoints) {
-  hashes_.resize(blocks_.size());
-  std::map<uint64_t, sys::UniqueFd> files;
-  for (const image::LeansOn& file : files_) {
-    std::string path = directory_of_pages(checkpoints, file.checkpoint) + "/" + kHashesFile;
-    Result<sys::UniqueFd> opened = sys::open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (opened.has_value()) files[file.checkpoint] = *std::move(opened);
-  }
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const image::StoredBlock& block = blocks_[i];
-    auto file = files.find(block.checkpoint);
-    if (block.storage == image::Storage::kZero || file == files.end()) continue;
-    std::vector<Hash128> hashes((block.size + kPageSize - 1) / kPageSize);
-    Result<> read = sys::pread_all(file->second.get(), std::as_writable_bytes(std::span(hashes)), block.hashes_at);
-    if (read.has_value() && image::content_of(hashes) == block.content) hashes_[i] = std::move(hashes);
-  }
 }
 
 bool BasePages::worth_leaning_on() const {

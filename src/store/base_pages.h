@@ -1,8 +1,6 @@
 // The checkpoint that the next one may lean on: which pages it has, where they lie, and their hashes. A page that is
 // the same again is not stored again.
-//
-// The hashes lie in a file of their own beside `pages`. Nothing is restored from it, and it is believed only where the
-// hash over the hashes of a block is what the index says; a block without them is one whose pages are stored anew.
+// A block whose hashes are not known (store/page_hashes.h) is one whose pages are stored anew.
 #pragma once
 
 #include <map>
@@ -38,7 +36,6 @@ class BasePages {
 
  private:
   BasePages() = default;
-  void read_hashes(const std::string& checkpoints);
 
   struct Page {  // a run of pages
     uint64_t offset = 0, end = 0;

@@ -1,7 +1,6 @@
 #include "store/show.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/user.h>
 
 #include <algorithm>
@@ -14,62 +13,14 @@
 #include "image/memory_records.h"
 #include "image/record_kinds.h"
 #include "image/task_records.h"
+#include "store/records.h"
+#include "store/table.h"
 
 namespace stint::store {
 namespace {
 
 using Json = nlohmann::ordered_json;
 using image::RecordType;
-
-// A table of text: the columns are as wide as what is in them.
-class Table {
- public:
-  explicit Table(std::vector<std::string> head, std::vector<bool> to_the_right) : right_(std::move(to_the_right)) {
-    rows_.push_back(std::move(head));
-  }
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  std::string text() const {
-    std::vector<size_t> width(right_.size(), 0);
-    for (const std::vector<std::string>& row : rows_)
-      for (size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
-    std::string out;
-    for (const std::vector<std::string>& row : rows_) {
-      std::string line;
-      for (size_t i = 0; i < row.size(); ++i)
-        line += right_[i] ? fmt::format("{:>{}}  ", row[i], width[i]) : fmt::format("{:<{}}  ", row[i], width[i]);
-      line.erase(line.find_last_not_of(' ') + 1);
-      out += line + "\n";
-    }
-    return out;
-  }
-
- private:
-  std::vector<bool> right_;
-  std::vector<std::vector<std::string>> rows_;
-};
-
-std::string kib(uint64_t bytes) { return fmt::format("{}", (bytes + 1023) / 1024); }
-
-std::string protection(const image::VmaRecord& vma) {
-  return fmt::format("{}{}{}{}", (vma.prot & PROT_READ) != 0 ? 'r' : '-', (vma.prot & PROT_WRITE) != 0 ? 'w' : '-',
-                     (vma.prot & PROT_EXEC) != 0 ? 'x' : '-', vma.shared ? 's' : 'p');
-}
-
-// Control characters in a file's name must not reach a terminal.
-std::string printable(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return text;
-}
-
-// All records of one type.
-template <class R>
-Result<std::vector<R>> all_of(const Reader& reader, RecordType type) {
-  std::vector<R> found;
-  for (const image::Record& record : reader.records())
-    if (record.type == type) found.push_back(TRY(image::decode<R>(record.payload)));
-  return found;
-}
 
 Result<Json> json_of(const image::Record& record) {
   const image::RecordKind* kind = image::find_kind(static_cast<uint32_t>(record.type));
@@ -84,20 +35,6 @@ Result<Json> json_of_types(const Reader& reader, std::initializer_list<RecordTyp
   for (const image::Record& record : reader.records())
     if (std::find(types.begin(), types.end(), record.type) != types.end()) list.push_back(TRY(json_of(record)));
   return list;
-}
-
-bool is_description(RecordType type) { return static_cast<uint32_t>(type) >= 32; }
-
-// What is behind a descriptor, in a few words: whatever of these its record has.
-std::string describe(const Json& description) {
-  std::string text;
-  for (const char* name : {"path", "what", "pipe", "socket", "peer", "count", "clock", "position", "shared_memory"}) {
-    auto found = description.find(name);
-    if (found == description.end()) continue;
-    std::string value = found->is_string() ? printable(found->get<std::string>()) : found->dump();
-    if (!value.empty()) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
-  }
-  return text;
 }
 
 // The records of open file descriptions, by their id.
@@ -159,6 +96,17 @@ std::string resumption_of(const image::ResumeCall& resume) {
 
 }  // namespace
 
+std::string describe(const Json& description) {
+  std::string text;
+  for (const char* name : {"path", "what", "pipe", "socket", "peer", "count", "clock", "position", "shared_memory"}) {
+    auto found = description.find(name);
+    if (found == description.end()) continue;
+    std::string value = found->is_string() ? printable(found->get<std::string>()) : found->dump();
+    if (!value.empty()) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  }
+  return text;
+}
+
 Result<Json> show_json(const Reader& reader) {
   Json records = Json::array();
   for (const image::Record& record : reader.records()) records.push_back(TRY(json_of(record)));
@@ -176,8 +124,8 @@ Result<std::string> memory_table(const Reader& reader) {
   std::vector<image::VmaRecord> vmas = TRY(all_of<image::VmaRecord>(reader, RecordType::kVma));
   for (const image::VmaRecord& vma : vmas) {
     uint64_t size = vma.end > vma.start ? vma.end - vma.start : 0;
-    table.add({fmt::format("{:x}", vma.start), fmt::format("{:x}", vma.end), protection(vma), printable(vma.name),
-               printable(vma.segment), kib(size), kib(vma.changed), kib(vma.saved)});
+    table.add({fmt::format("{:x}", vma.start), fmt::format("{:x}", vma.end), protection_text(vma.prot, vma.shared),
+               printable(vma.name), printable(vma.segment), kib(size), kib(vma.changed), kib(vma.saved)});
     mapped += size;
     changed += vma.changed;
     saved += vma.saved;

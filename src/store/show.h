@@ -20,6 +20,10 @@ Result<nlohmann::ordered_json> memory_json(const Reader& reader);
 Result<std::string> files_table(const Reader& reader);
 Result<nlohmann::ordered_json> files_json(const Reader& reader);
 
+// What is behind a descriptor, in a few words: `description` is the JSON of the record, from which some fields may have
+// been taken.
+std::string describe(const nlohmann::ordered_json& description);
+
 // One line for each descriptor and what is behind it.
 Result<std::string> fds_table(const Reader& reader);
 Result<nlohmann::ordered_json> fds_json(const Reader& reader);
