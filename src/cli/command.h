@@ -27,6 +27,7 @@ int restart_command(Arguments arguments);
 int ps_command(Arguments arguments);
 int ls_command(Arguments arguments);
 int diff_command(Arguments arguments);
+int prune_command(Arguments arguments);
 int show_command(Arguments arguments);
 int verify_command(Arguments arguments);
 int forget_command(Arguments arguments);

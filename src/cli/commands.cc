@@ -13,6 +13,7 @@ constexpr Command kCommands[] = {
     {"diff", "show what changed between two checkpoints", diff_command},
     {"verify", "check every byte of a checkpoint", verify_command},
     {"forget", "remove checkpoints", forget_command},
+    {"prune", "remove what no checkpoint needs", prune_command},
     {"export", "write a checkpoint to stdout as one stream", export_command},
     {"import", "make a job of such a stream", import_command},
     {"logs", "show what a job wrote when nobody was there to take it", logs_command},

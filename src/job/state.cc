@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "proc/process.h"
 #include "store/checkpoint_dir.h"
+#include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/poll.h"
 #include "sys/procfs.h"
@@ -212,6 +213,12 @@ Result<> forget_job(const Job& job) {
   bool ours = stand_in.pid == job.stand_in.pid && stand_in.start_time == job.stand_in.start_time;
   if (!ours || !TRY(list_checkpoints(job.directory)).empty()) return {};
   return remove_job(job.directory);
+}
+
+Result<bool> is_cut_start(const std::string& directory) {
+  constexpr int64_t kStartTakes_s = 60;
+  if (TRY(is_there(directory + "/job.json")) || !TRY(list_checkpoints(directory)).empty()) return false;
+  return TRY(sys::lstat(directory)).st_mtime + kStartTakes_s < sys::realtime_s();
 }
 
 Result<std::vector<std::string>> list_jobs() {

@@ -104,6 +104,10 @@ Result<> remove_job(const std::string& directory);
 // waited for: it may become whole without its program.
 Result<> forget_job(const Job& job);
 
+// Whether the directory is what a start has left that was cut short: no job, no checkpoint, and for a minute nobody has
+// made anything in it. The caller holds its lock.
+Result<bool> is_cut_start(const std::string& directory);
+
 Result<> write_job(const Job& job);
 Result<Job> read_job(const std::string& directory);
 // By name.

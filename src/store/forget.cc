@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "store/checkpoint_dir.h"
+#include "store/prune.h"
 #include "store/reader.h"
 #include "sys/file.h"
 
@@ -53,54 +54,6 @@ void keep_newest_of_each(uint32_t count, Period (*period)(const tm&),
   }
 }
 
-uint64_t size_of(const std::string& directory) {
-  uint64_t size = 0;
-  Result<std::vector<std::string>> names = sys::list_directory(directory);
-  for (const std::string& name : names.value_or(std::vector<std::string>())) {
-    Result<struct stat> found = sys::lstat(directory + "/" + name);
-    if (found.has_value()) size += static_cast<uint64_t>(found->st_size);
-  }
-  return size;
-}
-
-// It loses its name first, so that a half removed one is never taken for whole.
-Result<> remove_whole(const std::string& directory) {
-  std::string nameless = directory + kPartialSuffix;
-  TRY(sys::rename(directory, nameless));
-  return sys::remove_tree(nameless);
-}
-
-Result<> remove_all_but_pages(const std::string& left) {
-  for (const char* part : {kRecordsFile, kManifestFile}) {
-    Result<> gone = sys::unlink(left + "/" + part);
-    if (!gone.has_value() && gone.error().os_errno() != ENOENT) return gone;
-  }
-  return {};
-}
-
-// The new name is there, also after a power failure, before anything is missing under the old one.
-Result<> leave_only_pages(const std::string& checkpoints, const std::string& directory) {
-  TRY(sys::rename(directory, directory + kLeftPagesSuffix));
-  sys::UniqueFd parent = TRY(sys::open(checkpoints, O_RDONLY | O_DIRECTORY));
-  TRY(sys::fsync(parent.get()));
-  return remove_all_but_pages(directory + kLeftPagesSuffix);
-}
-
-// Pages that were left for somebody who is forgotten himself by now, and what calls that were interrupted have left.
-Result<> tidy(const std::string& checkpoints, const std::set<uint64_t>& needed, Forgotten& forgotten) {
-  for (const std::string& name : TRY(sys::list_directory(checkpoints))) {
-    if (!name.ends_with(kLeftPagesSuffix)) continue;
-    std::string left = checkpoints + "/" + name;
-    if (needed.contains(checkpoint_number(name.substr(0, name.find('.'))))) {
-      TRY(remove_all_but_pages(left));
-    } else {
-      forgotten.freed_bytes += size_of(left);
-      TRY(remove_whole(left));
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
 std::set<uint64_t> kept_by(const KeepPolicy& policy, const std::vector<CheckpointEntry>& entries) {
@@ -127,20 +80,17 @@ Result<Forgotten> forget(const std::string& checkpoints, const std::vector<Check
   std::set<uint64_t> needed;
   for (const CheckpointEntry& entry : entries)
     if (kept.contains(entry.number))
-      for (const image::LeansOn& on : TRY(Reader::leans_on(entry.path))) needed.insert(on.checkpoint);
+      for (const image::LeansOn& on : TRY(Reader::index_of(entry.path)).leans_on) needed.insert(on.checkpoint);
   Forgotten forgotten;
   // The newest first: who leans goes before that on which he leans.
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if (kept.contains(entry->number)) continue;
-    if (needed.contains(entry->number)) {
-      TRY(leave_only_pages(checkpoints, entry->path));
-    } else {
-      forgotten.freed_bytes += size_of(entry->path);
-      TRY(remove_whole(entry->path));
-    }
+    // It loses its name before anything of it goes, so that a half removed one is never taken for whole.
+    const char* suffix = needed.contains(entry->number) ? kLeftPagesSuffix : kPartialSuffix;
+    TRY(sys::rename(entry->path, entry->path + suffix));
     forgotten.numbers.push_back(entry->number);
   }
-  TRY(tidy(checkpoints, needed, forgotten));
+  forgotten.freed_bytes = TRY(prune(checkpoints)).freed_bytes;
   std::ranges::sort(forgotten.numbers);
   return forgotten;
 }

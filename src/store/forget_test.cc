@@ -3,65 +3,13 @@
 #include <gmock/gmock.h>
 
 #include <cstdlib>
-#include <map>
 
-#include "store/checkpoint_dir.h"
-#include "store/store_testing.h"
-#include "store/verify.h"
+#include "store/chain_testing.h"
 
 namespace stint::store {
 namespace {
 
 using testing::ElementsAre;
-
-constexpr uint64_t kSpace = 7, kStart = 0x10000;
-
-// Checkpoints of one job, each of which differs from the one before it in one page, and leans on those before it.
-class Chain : public testing::Test {
- protected:
-  Chain() : catalog_(home_.path()), checkpoints_(catalog_.checkpoints_of("sim")) {}
-
-  void add(bool full = false) {
-    ++taken_;
-    Bytes page = random_bytes(kPageSize, 1000 + taken_);
-    std::ranges::copy(page, memory_.begin() + static_cast<ptrdiff_t>(taken_ * kPageSize));
-    Result<std::unique_ptr<Writer>> made =
-        Writer::create(checkpoints_, {.compression = *parse_compression("none"), .full = full});
-    ASSERT_TRUE(made.has_value()) << made.error().text();
-    std::unique_ptr<image::PageBuffer> buffer = std::move(*(*made)->page_buffer());
-    std::ranges::copy(memory_, buffer->data());
-    ASSERT_TRUE((*made)->put_pages({{kSpace, kStart, memory_.size()}}, std::move(buffer)).has_value());
-    ASSERT_TRUE((*made)->commit().has_value());
-    then_[(*made)->number()] = memory_;
-  }
-
-  std::vector<CheckpointEntry> entries() const { return *catalog_.list("sim"); }
-  std::vector<uint64_t> numbers() const {
-    std::vector<uint64_t> all;
-    for (const CheckpointEntry& entry : entries()) all.push_back(entry.number);
-    return all;
-  }
-  void keep(const std::set<uint64_t>& kept) {
-    Result<Forgotten> done = forget(checkpoints_, entries(), kept);
-    ASSERT_TRUE(done.has_value()) << done.error().text();
-  }
-  void all_are_whole() const {
-    for (const CheckpointEntry& entry : entries()) {
-      EXPECT_TRUE(verify(entry.path, {}).has_value()) << entry.number;
-      Result<std::unique_ptr<Reader>> reader = Reader::open(entry.path);
-      ASSERT_TRUE(reader.has_value()) << reader.error().text();
-      EXPECT_EQ(read_space(**reader, kSpace), then_.at(entry.number)) << entry.number;
-    }
-  }
-  std::vector<std::string> names() const { return *sys::list_directory(checkpoints_); }
-
-  TemporaryDirectory home_;
-  Catalog catalog_;
-  std::string checkpoints_;
-  Bytes memory_ = random_bytes(100 * kPageSize, 4);
-  std::map<uint64_t, Bytes> then_;  // by number of the checkpoint
-  uint64_t taken_ = 0;
-};
 
 TEST_F(Chain, WhatIsKeptStaysWholeWhateverItLeansOn) {
   for (int i = 0; i < 5; ++i) add();

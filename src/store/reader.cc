@@ -77,10 +77,10 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::string& directory) {
   return reader;
 }
 
-Result<std::vector<image::LeansOn>> Reader::leans_on(const std::string& directory) {
+Result<image::PageIndex> Reader::index_of(const std::string& directory) {
   Reader reader;
   TRY(reader.read_records(directory + "/" + kRecordsFile));
-  return std::move(reader.index_.leans_on);
+  return std::move(reader.index_);
 }
 
 Result<> Reader::read_records(const std::string& path) {
@@ -114,6 +114,8 @@ Result<> Reader::open_pages() {
 Result<> Reader::open_pages_of(uint64_t checkpoint, const std::string& directory, uint64_t size) {
   PagesFile file{directory + "/" + kPagesFile, sys::UniqueFd(), 0};
   file.fd = TRY(open_part(file.path));
+  // While it is read, nobody makes holes in it (store/prune.cc). Where there are no locks, such a block is damaged.
+  static_cast<void>(sys::try_lock(file.fd.get(), sys::Lock::kShared).has_value());
   file.size = static_cast<uint64_t>(TRY(sys::fstat(file.fd.get()).in(file.path)).st_size);
   if (file.size != size) return damaged(fmt::format("{}: has {} bytes and should have {}", file.path, file.size, size));
   files_.emplace(checkpoint, std::move(file));

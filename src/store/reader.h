@@ -19,8 +19,8 @@ class Reader final : public image::Source {
   // `directory` is a checkpoint's. Fails with kDamaged when it is not one, or not whole.
   static Result<std::unique_ptr<Reader>> open(const std::string& directory);
 
-  // What the checkpoint leans on, also when that is not there any more.
-  static Result<std::vector<image::LeansOn>> leans_on(const std::string& directory);
+  // Where the pages of the checkpoint lie, also when what it leans on is not there any more.
+  static Result<image::PageIndex> index_of(const std::string& directory);
 
   const std::vector<image::Record>& records() const override { return records_; }
   const std::vector<Block>& blocks(uint64_t space) const override;

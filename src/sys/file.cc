@@ -127,6 +127,16 @@ Result<> allocate(int fd, uint64_t size) {
   return {};
 }
 
+Result<bool> punch_hole(int fd, Range bytes) {
+  Result<long> punched = call("fallocate", [&] {
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(bytes.start),
+                       static_cast<off_t>(bytes.size()));
+  });
+  if (punched.has_value()) return true;
+  if (punched.error().os_errno() == EOPNOTSUPP) return false;
+  return std::move(punched).error();
+}
+
 Result<> mkdir(const std::string& path, mode_t mode) {
   TRY(call("mkdir", [&] { return ::mkdir(path.c_str(), mode); }).in(path));
   return {};

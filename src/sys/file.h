@@ -40,6 +40,9 @@ Result<> ftruncate(int fd, uint64_t size);
 // Gives the file `size` bytes that are on the disk, not a hole: a store through a mapping of it does not meet a full
 // disk.
 Result<> allocate(int fd, uint64_t size);
+// Gives back what these bytes take on the disk; they read as zeros from then on, and the file's size stays. False where
+// the file system cannot (NFS before 4.2).
+Result<bool> punch_hole(int fd, Range bytes);
 
 Result<> mkdir(const std::string& path, mode_t mode);
 // The directory and those above it that are missing; one that is there already is fine.

@@ -4,6 +4,7 @@ After each: the program runs untouched, and either no checkpoint has appeared, o
 """
 
 import errno
+import json
 import os
 import pathlib
 import random
@@ -263,6 +264,65 @@ def starts(place):
         equal(place.stint("run", "--name", f"{name}-again", "true").returncode, 0, fault)
     print(f"  {outcomes}")
     expect(outcomes["none"] > 0, outcomes)
+
+
+def run_with(place, variable, value, *command):
+    place.environment[variable] = value
+    try:
+        return place.stint(*command)
+    finally:
+        del place.environment[variable]
+
+
+# What the sweeps of forget and prune begin with: four checkpoints, the newer two of which lean on the second.
+KEPT = [3, 4]
+FOUR = 'rm -rf "$0" && cp -a "$1" "$0"'
+# As after a forget that was killed before it removed anything, and a checkpoint that was killed.
+GARBAGE = FOUR + ' && cd "$0" && mv 1 1.pages && mv 2 2.pages && cp -a 4 9.partial'
+
+
+def removals(place, command, begin):
+    """A command that removes something, killed at each call: what is kept is whole, and a prune leaves nothing that nobody needs."""
+    checkpoints, template = counter.folder(place, "swept") / "checkpoints", place.base / "template"
+    equal(place.run("sh", "-ec", begin, checkpoints, template).returncode, 0)
+    path = place.base / "calls"
+    equal(run_with(place, "STINT_FAULT_COUNT", str(path), *command).returncode, 0)
+    tidy, calls, met = remains(place, "swept"), int(path.read_text()), 0
+    for position in positions(calls):
+        equal(place.run("sh", "-ec", begin, checkpoints, template).returncode, 0)
+        done = run_with(place, "STINT_FAULT", f"{position}:kill", *command)
+        expect(done.returncode in (0, -9), f"{position}: {done}")
+        met += done.returncode == -9
+        expect(set(KEPT) <= set(numbers(place, "swept")), f"{position}: {numbers(place, 'swept')} are left")
+        for number in numbers(place, "swept"):
+            equal(place.stint("verify", f"swept@{number}").returncode, 0, f"{position}: {number}")
+        equal(place.stint("prune", "swept").returncode, 0, f"{position}: prune")
+        equal(json.loads(place.stint("prune", "--json", "-n", "swept").stdout)["jobs"][0]["removed"], [], f"{position}")
+        for number in KEPT:
+            equal(place.stint("verify", f"swept@{number}").returncode, 0, f"{position}: {number} after a prune")
+        if numbers(place, "swept") == KEPT:
+            equal(remains(place, "swept"), tidy, f"{position}: beside the checkpoints")
+    print(f"  {calls} calls, {met} killed")
+    expect(met > 0, f"killed at {met} of {calls} calls")
+    must_restart(place, "swept", KEPT[-1], "afterwards")
+
+
+def four_checkpoints(place):
+    job = start(place, "swept", "--contained")
+    for options in ([], ["--full"], [], []):
+        equal(place.stint("checkpoint", *options, "swept").returncode, 0)
+    kill(place, "swept", job)
+    equal(place.run("cp", "-a", counter.folder(place, "swept") / "checkpoints", place.base / "template").returncode, 0)
+
+
+def forgets(place):
+    four_checkpoints(place)
+    removals(place, ["forget", "--keep-last", str(len(KEPT)), "swept"], FOUR)
+
+
+def prunes(place):
+    four_checkpoints(place)
+    removals(place, ["prune", "swept"], GARBAGE)
 
 
 def restart_errors(place):
