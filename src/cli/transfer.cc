@@ -52,12 +52,10 @@ int export_command(Arguments arguments) {
   Parser parser("export", "Writes a checkpoint to stdout as one stream, with all that it needs of others.");
   std::string named;
   parser.add_option("CHECKPOINT", named, "JOB (its newest), JOB@N, or a checkpoint's directory")->required();
-  bool& json = parser.json();
   if (std::optional<int> status = parser.read(arguments)) return *status;
   Result<> exported = export_it(named);
   if (exported) return kOk;
   say(fmt::format("stint: {}", exported.error().text()));  // stdout is the stream's.
-  static_cast<void>(json);
   return exit_of(exported.error().kind());
 }
 
