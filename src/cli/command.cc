@@ -7,10 +7,14 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "job/state.h"
+
 namespace stint::cli {
 
 Parser::Parser(const char* command, const char* summary)
-    : CLI::App(summary, std::string("stint ") + command), command_(command) {}
+    : CLI::App(summary, std::string("stint ") + command), command_(command) {
+  add_option("--dir", directory_, "where jobs and checkpoints are kept, instead of $STINT_HOME");
+}
 
 bool& Parser::json() {
   add_flag("--json", json_, "one JSON object on standard output");
@@ -23,7 +27,10 @@ std::optional<int> Parser::read(Arguments arguments) {
   // The one place where a library throws at us.
   try {
     parse(reversed);
-    return std::nullopt;
+    if (count("--dir") == 0) return std::nullopt;
+    Result<> set = job::set_state_directory(directory_);
+    if (set) return std::nullopt;
+    return fail(set.error(), json_);
   } catch (const CLI::CallForHelp&) {
     std::fputs(help().c_str(), stdout);
     return kOk;

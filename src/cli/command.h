@@ -43,7 +43,8 @@ std::span<const Command> commands();
 
 enum Exit { kOk = 0, kFailedExit = 1, kUsageExit = 2, kRefusedExit = 3, kDamagedExit = 4, kUnfitExit = 5 };
 
-// The parser of one command: only that of the command that was chosen is ever built.
+// The parser of one command: only that of the command that was chosen is ever built. Every command has --dir, which
+// read() puts into force.
 class Parser : public CLI::App {
  public:
   Parser(const char* command, const char* summary);
@@ -54,7 +55,7 @@ class Parser : public CLI::App {
   std::optional<int> read(Arguments arguments);
 
  private:
-  std::string command_;
+  std::string command_, directory_;
   bool json_ = false;
 };
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 
@@ -15,6 +16,7 @@
 #include "sys/clock.h"
 #include "sys/file.h"
 #include "sys/poll.h"
+#include "sys/process.h"
 #include "sys/procfs.h"
 
 namespace stint::job {
@@ -39,6 +41,12 @@ Result<bool> is_file_at(const std::string& path, int fd) {
   Result<struct stat> named = sys::lstat(path);
   if (!named && named.error().os_errno() == ENOENT) return false;
   return TRY(std::move(named)).st_ino == open.st_ino;
+}
+
+// What set_state_directory() was given; empty for nothing.
+std::string& chosen_directory() {
+  static std::string directory;
+  return directory;
 }
 
 // Whether a job of this name may be forgotten without losing anything but its log.
@@ -125,7 +133,14 @@ const char* name_of(JobState state) {
   return "unknown";
 }
 
+Result<> set_state_directory(const std::string& path) {
+  if (path.empty()) return usage("--dir: an empty path");
+  chosen_directory() = path.starts_with('/') ? path : TRY(sys::working_directory()) + "/" + path;
+  return {};
+}
+
 Result<std::string> state_directory() {
+  if (!chosen_directory().empty()) return chosen_directory();
   if (const char* home = std::getenv("STINT_HOME"); home != nullptr && *home != 0) {
     if (*home != '/') return usage(fmt::format("STINT_HOME={}: must be an absolute path", home));
     return std::string(home);
@@ -204,7 +219,10 @@ Result<> remove_job(const std::string& directory) {
   TRY(empty_but_for_lock(directory));
   // From here on whoever wants the name may make a lock of its own there, and the directory stays.
   TRY(sys::unlink(directory + "/lock"));
-  return sys::rmdir(directory);
+  Result<> gone = sys::rmdir(directory);
+  // It stays where somebody has done so; and over NFS, where the lock that is open has another name until it is closed.
+  if (!gone && gone.error().os_errno() == ENOTEMPTY) return {};
+  return gone;
 }
 
 Result<> forget_job(const Job& job) {

@@ -72,9 +72,12 @@ struct Ending {
   int exit_status() const { return killed ? 128 + value : value; }
 };
 
-// $STINT_HOME, else $XDG_STATE_HOME/stint, else ~/.local/state/stint. Not made yet.
+// What was set, else $STINT_HOME, else $XDG_STATE_HOME/stint, else ~/.local/state/stint. Not made yet.
 Result<std::string> state_directory();
 Result<std::string> jobs_directory();
+// For this process and what it forks, not for what it execs: the program's environment stays as it was. A relative path
+// is one of the working directory.
+Result<> set_state_directory(const std::string& path);
 
 // Letters, digits, and ._+- inside; at most 64.
 Result<> check_name(std::string_view name);

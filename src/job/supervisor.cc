@@ -198,7 +198,9 @@ class Supervisor {
     std::vector<std::string> command = {"stint"};
     command.insert(command.end(), options_.checkpoint_command.begin(), options_.checkpoint_command.end());
     if (stop) command.push_back("--stop");
-    command.push_back(job_.name);
+    Result<std::string> state = state_directory();
+    if (!state) return std::move(state).error();
+    command.insert(command.end(), {"--dir", *state, job_.name});
     Result<> quiet = sys::redirect_output(job_.directory + "/checkpoint.log");
     if (!quiet) return std::move(quiet).error();
     if (Result<> unblocked = sys::unblock_signals(); !unblocked) return std::move(unblocked).error();

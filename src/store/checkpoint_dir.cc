@@ -31,6 +31,22 @@ Result<Numbers> look_at_numbers(const std::string& checkpoints) {
   return numbers;
 }
 
+// On a file system that locks no directories (NFS), the lock of the job has to do, which every command holds.
+Result<bool> lock_directory(int directory) {
+  Result<bool> locked = sys::try_lock(directory, sys::Lock::kExclusive);
+  bool no_such_lock =
+      !locked.has_value() && (locked.error().os_errno() == EBADF || locked.error().os_errno() == ENOLCK);
+  return no_such_lock ? Result<bool>(true) : locked;
+}
+
+// Nobody but us, who have the lock, makes what is called `to`: where NFS cannot look and rename at once, one after the
+// other will do.
+Result<> give_name(const std::string& from, const std::string& to) {
+  Result<> renamed = sys::rename_to_new(from, to);
+  bool unknown = !renamed.has_value() && renamed.error().os_errno() == EINVAL;
+  return unknown && !sys::lstat(to).has_value() ? sys::rename(from, to) : renamed;
+}
+
 }  // namespace
 
 uint64_t checkpoint_number(std::string_view name) {
@@ -49,10 +65,11 @@ Error writing_error(Error error, const std::string& path) {
   int cause = error.os_errno();
   Error told = std::move(error).in(path);
   const char* remedy = nullptr;
-  if (cause == ENOSPC) remedy = "free space there, or keep checkpoints on another file system with STINT_HOME";
-  if (cause == EDQUOT) remedy = "the disk quota is used up; free space, or keep checkpoints elsewhere with STINT_HOME";
-  if (cause == EROFS || cause == EACCES) remedy = "keep checkpoints where you may write, with STINT_HOME";
-  if (cause == EIO) remedy = "the disk failed; keep checkpoints on another one with STINT_HOME";
+  if (cause == ENOSPC) remedy = "free space there, or keep checkpoints on another file system with STINT_HOME or --dir";
+  if (cause == EDQUOT)
+    remedy = "the disk quota is used up; free space, or keep checkpoints elsewhere with STINT_HOME or --dir";
+  if (cause == EROFS || cause == EACCES) remedy = "keep checkpoints where you may write, with STINT_HOME or --dir";
+  if (cause == EIO) remedy = "the disk failed; keep checkpoints on another one with STINT_HOME or --dir";
   if (remedy == nullptr) return told;
   return Error(told.kind(), told.text() + " (" + remedy + ")", cause);
 }
@@ -66,7 +83,7 @@ Result<PartialCheckpoint> PartialCheckpoint::create(const std::string& checkpoin
   };
   TRY(with_remedy(sys::make_directories(checkpoints, 0700)));
   made.parent_ = TRY(sys::open(checkpoints, O_RDONLY | O_DIRECTORY));
-  if (!TRY(sys::try_lock(made.parent_.get(), sys::Lock::kExclusive).in(checkpoints)))
+  if (!TRY(lock_directory(made.parent_.get()).in(checkpoints)))
     return failed(checkpoints + ": another checkpoint of this job is being written; wait for it to end");
   Numbers numbers = TRY(with_remedy(look_at_numbers(checkpoints)));
   made.number_ = numbers.next, made.newest_ = numbers.newest;
@@ -92,8 +109,11 @@ PartialCheckpoint::PartialCheckpoint(PartialCheckpoint&& other) noexcept
       hashes_(std::move(other.hashes_)) {}
 
 PartialCheckpoint::~PartialCheckpoint() {
+  if (!unfinished_) return;
+  // Over NFS the name of a file that is open stays, and its directory with it.
+  for (sys::UniqueFd* file : {&directory_, &records_, &pages_, &hashes_}) file->reset();
   // A failure leaves N.partial to the next writer.
-  if (unfinished_) static_cast<void>(sys::remove_tree(partial_).has_value());
+  static_cast<void>(sys::remove_tree(partial_).has_value());
 }
 
 Result<> PartialCheckpoint::make_files() {
@@ -134,7 +154,7 @@ Result<> PartialCheckpoint::publish(bool durable) {
     TRY(told(sys::fsync(records_.get()), partial_ + "/" + kRecordsFile));
     TRY(told(sys::fsync(directory_.get()), partial_));
   }
-  TRY(told(sys::rename_to_new(partial_, final_), final_));
+  TRY(told(give_name(partial_, final_), final_));
   if (durable) {
     Result<> kept = told(sys::fsync(parent_.get()), checkpoints_);
     if (!kept.has_value()) {

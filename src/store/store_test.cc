@@ -300,6 +300,21 @@ TEST(Store, LeavesNothingWhateverSystemCallFails) {
   EXPECT_GT(calls, 15);
 }
 
+// NFS: a directory cannot be open for writing, so flock(2) refuses it; and rename knows no flags.
+TEST(Store, DoesWithoutWhatNfsDoesNotHave) {
+  Content content = mixed_content();
+  for (auto [call, os_errno] : {std::pair("flock", EBADF), {"flock", ENOLCK}, {"renameat2", EINVAL}}) {
+    TemporaryDirectory home;
+    fault::Injection fault(call, os_errno);
+    for (int number : {1, 2}) {
+      Result<std::string> path = try_write_checkpoint(home.path(), content, {});
+      ASSERT_TRUE(path.has_value()) << path.error().text();
+      EXPECT_EQ(*path, home.path() + "/" + std::to_string(number));
+      EXPECT_TRUE(verify(*path, {}).has_value()) << call;
+    }
+  }
+}
+
 void write_map(const char* path, const std::string& text) {
   Result<sys::UniqueFd> file = sys::open(path, O_WRONLY);
   CHECK(file.has_value() && sys::write_all(file->get(), bytes_of(text)).has_value());

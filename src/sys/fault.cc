@@ -14,8 +14,9 @@ namespace stint::fault {
 namespace {
 
 struct Plan {
-  std::atomic<long> fail_at = 0;  // counted from 1; 0 for never
-  std::atomic<int> os_errno = 0;  // 0: SIGKILL ourselves
+  std::atomic<long> fail_at = 0;                 // counted from 1; 0 for never
+  std::atomic<int> os_errno = 0;                 // 0: SIGKILL ourselves
+  std::atomic<const char*> fail_call = nullptr;  // whose every call fails; null for none
   const char* count_file = nullptr;
   std::atomic<bool> active = false;
 
@@ -55,9 +56,10 @@ void write_count() {
 
 }  // namespace
 
-int take(const char*) {
+int take(const char* call_name) {
   Plan& now = plan();
   if (!now.active) return 0;
+  if (const char* failing = now.fail_call; failing != nullptr && strcmp(failing, call_name) == 0) return now.os_errno;
   if (calls->fetch_add(1) + 1 != now.fail_at) return 0;
   if (now.os_errno == 0) kill(getpid(), SIGKILL);
   return now.os_errno;
@@ -71,8 +73,11 @@ Injection::Injection(long fail_at, int os_errno) {
   now.active = true;
 }
 
+Injection::Injection(const char* call_name, int os_errno) : Injection(0L, os_errno) { plan().fail_call = call_name; }
+
 Injection::~Injection() {
   plan().active = false;
+  plan().fail_call = nullptr;
   plan().fail_at = 0;
 }
 

@@ -13,6 +13,8 @@ class Injection {
  public:
   // fail_at 0: only counts.
   Injection(long fail_at, int os_errno);
+  // All calls of this name fail: what a file system, say, does not have.
+  Injection(const char* call_name, int os_errno);
   ~Injection();
   Injection(const Injection&) = delete;
   Injection& operator=(const Injection&) = delete;

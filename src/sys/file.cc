@@ -173,7 +173,7 @@ Result<> rename(const std::string& from, const std::string& to) {
 }
 
 Result<> rename_to_new(const std::string& from, const std::string& to) {
-  TRY(call("rename", [&] {
+  TRY(call("renameat2", [&] {
         return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE);
       }).in(to));
   return {};

@@ -50,7 +50,8 @@ Result<> make_directories(const std::string& path, mode_t mode);
 Result<> rmdir(const std::string& path);
 Result<> unlink(const std::string& path);
 Result<> rename(const std::string& from, const std::string& to);
-// Fails with EEXIST where `to` is there already, be it an empty directory that rename(2) would replace.
+// Fails with EEXIST where `to` is there already, be it an empty directory that rename(2) would replace; with EINVAL on
+// file systems that cannot look and rename at once (NFS).
 Result<> rename_to_new(const std::string& from, const std::string& to);
 // Makes `link`, which leads to `target`.
 Result<> symlink(const std::string& target, const std::string& link);
