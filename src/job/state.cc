@@ -49,6 +49,21 @@ std::string& chosen_directory() {
   return directory;
 }
 
+Result<std::string> wanted_state_directory() {
+  if (!chosen_directory().empty()) return chosen_directory();
+  if (const char* home = std::getenv("STINT_HOME"); home != nullptr && *home != 0) {
+    if (*home != '/') return usage(fmt::format("STINT_HOME={}: must be an absolute path", home));
+    return std::string(home);
+  }
+  if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state == '/') {
+    return std::string(state) + "/stint";
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+    return std::string(home) + "/.local/state/stint";
+  }
+  return usage("where to keep jobs: neither STINT_HOME, XDG_STATE_HOME nor HOME is set to an absolute path");
+}
+
 // Whether a job of this name may be forgotten without losing anything but its log.
 Result<> make_room(const std::string& name, const std::string& directory) {
   std::vector<int> checkpoints = TRY(list_checkpoints(directory));
@@ -140,18 +155,9 @@ Result<> set_state_directory(const std::string& path) {
 }
 
 Result<std::string> state_directory() {
-  if (!chosen_directory().empty()) return chosen_directory();
-  if (const char* home = std::getenv("STINT_HOME"); home != nullptr && *home != 0) {
-    if (*home != '/') return usage(fmt::format("STINT_HOME={}: must be an absolute path", home));
-    return std::string(home);
-  }
-  if (const char* state = std::getenv("XDG_STATE_HOME"); state != nullptr && *state == '/') {
-    return std::string(state) + "/stint";
-  }
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
-    return std::string(home) + "/.local/state/stint";
-  }
-  return usage("where to keep jobs: neither STINT_HOME, XDG_STATE_HOME nor HOME is set to an absolute path");
+  std::string wanted = TRY(wanted_state_directory());
+  // The kernel shows the ledger that a program maps by its path without links.
+  return sys::resolve_links(wanted).value_or(wanted);
 }
 
 Result<std::string> jobs_directory() { return TRY(state_directory()) + "/jobs"; }

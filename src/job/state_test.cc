@@ -188,5 +188,38 @@ TEST(JobName, is_made_from_the_program_and_is_stable_where_it_must_be) {
   EXPECT_TRUE(check_name(name_for({std::string(300, 'x')}, "/tmp", true)));
 }
 
+TEST_F(JobDirectory, the_state_directory_is_known_by_its_path_without_links) {
+  ASSERT_TRUE(sys::mkdir(home_ + "/real", 0700));
+  ASSERT_TRUE(sys::symlink("real", home_ + "/link"));
+  for (const char* path : {"/link", "/link/", "/./link/../real"}) {
+    setenv("STINT_HOME", (home_ + path).c_str(), 1);
+    EXPECT_EQ(*state_directory(), home_ + "/real") << path;
+  }
+  setenv("STINT_HOME", (home_ + "/link/not/there/").c_str(), 1);
+  EXPECT_EQ(*state_directory(), home_ + "/real/not/there");
+  setenv("STINT_HOME", "/", 1);
+  EXPECT_EQ(*state_directory(), "/");
+}
+
+TEST_F(JobDirectory, what_a_start_has_left_is_garbage_only_without_job_and_checkpoint_and_when_it_is_old) {
+  std::string directory = claim_job("cut", false)->directory;
+  auto make_old = [&] {
+    timespec old[2] = {{.tv_sec = 1000, .tv_nsec = 0}, {.tv_sec = 1000, .tv_nsec = 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, directory.c_str(), old, 0), 0);
+  };
+  EXPECT_FALSE(*is_cut_start(directory));
+  make_old();
+  EXPECT_TRUE(*is_cut_start(directory));
+  ASSERT_TRUE(sys::make_directories(directory + "/checkpoints/1", 0700));
+  make_old();
+  EXPECT_FALSE(*is_cut_start(directory));
+  ASSERT_TRUE(sys::remove_tree(directory + "/checkpoints"));
+  Job job;
+  job.name = "cut", job.directory = directory;
+  ASSERT_TRUE(write_job(job));
+  make_old();
+  EXPECT_FALSE(*is_cut_start(directory));
+}
+
 }  // namespace
 }  // namespace stint::job

@@ -1,6 +1,7 @@
 #include "sys/file.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -182,6 +183,23 @@ Result<> rename_to_new(const std::string& from, const std::string& to) {
 Result<> symlink(const std::string& target, const std::string& link) {
   TRY(call("symlink", [&] { return ::symlink(target.c_str(), link.c_str()); }).in(link));
   return {};
+}
+
+Result<std::string> resolve_links(const std::string& path) {
+  std::string there = path, missing;
+  while (there.size() > 1 && there.ends_with('/')) there.pop_back();
+  for (;;) {
+    std::unique_ptr<char, decltype(&::free)> resolved(nullptr, ::free);
+    Result<long> found = call("realpath", [&] {
+      resolved.reset(::realpath(there.c_str(), nullptr));
+      return resolved != nullptr ? 0 : -1;
+    });
+    if (found.has_value()) return (missing.empty() || resolved.get()[1] != 0 ? resolved.get() : "") + missing;
+    size_t name = there.rfind('/');
+    if (found.error().os_errno() != ENOENT || name == std::string::npos) return std::move(found).error().in(path);
+    missing = there.substr(name) + missing;
+    there.resize(std::max<size_t>(name, 1));
+  }
 }
 
 Result<std::string> readlink(const std::string& path) {

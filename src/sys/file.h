@@ -57,6 +57,8 @@ Result<> rename_to_new(const std::string& from, const std::string& to);
 Result<> symlink(const std::string& target, const std::string& link);
 // A symbolic link's text.
 Result<std::string> readlink(const std::string& path);
+// An absolute path without symbolic links; what of it is not there yet stays as it is.
+Result<std::string> resolve_links(const std::string& path);
 // The names in a directory but "." and "..", sorted.
 Result<std::vector<std::string>> list_directory(const std::string& path);
 // Its names with their inode numbers, in no order; "." and ".." are not among them. At most `most` of them.
