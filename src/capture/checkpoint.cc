@@ -184,6 +184,7 @@ class Capture {
       TRY(process.capture_tasks(sink_).in(title(process.process())));
       TRY(namespaces.check(process.process().pid()).in(title(process.process())));
     }
+    for (ProcessCapture& process : processes_) TRY(process.settle_aio(sink_).in(title(process.process())));
     for (ProcessCapture& process : processes_)
       tables_.push_back(TRY(fd::look(process.process().pid(), JobPid{process.job_pid()})));
     TRY(record_relations(tree));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include "mem/aio_ring.h"
 #include "mem/classify.h"
 #include "mem/copy.h"
 #include "mem/inherit.h"
@@ -33,7 +34,6 @@ struct KernelMemory {
   const char* why;
 };
 constexpr KernelMemory kKernelMemory[] = {
-    {"/[aio]", "asynchronous I/O contexts (io_setup) cannot be put back: run the program without libaio"},
     {"/secretmem", "secret memory cannot be read by anybody else: run the program without memfd_secret"},
     {"anon_inode:[io_uring]",
      "io_uring cannot be put back yet: tell the program to use epoll or plain reads (UV_USE_IO_URING=0 for node)"},
@@ -176,6 +176,8 @@ class MemoryCapture {
     record.advice = asked_for(usage.flags);
     if (vma.kernel_made()) {
       record.backing = image::Backing::kVdso;
+    } else if (mem::is_aio_ring(vma)) {
+      record.backing = image::Backing::kAioRing;
     } else if (vma.nameless_shared() || vma.path.starts_with("/memfd:")) {
       record.backing = image::Backing::kSharedMemory;
       record.object = TRY(shared_memory_.note_mapping(usage, process_, hands_));

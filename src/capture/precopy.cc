@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "mem/aio_ring.h"
 #include "mem/copy.h"
 #include "mem/inherit.h"
 #include "proc/process.h"
@@ -30,6 +31,9 @@ Result<proc::Status> status_of(Pid pid) { return proc::parse_status(TRY(sys::rea
 // A program that has one could not register any memory of its own with it that we have registered with ours. Of
 // one that is closed to us nothing is known.
 bool has_userfault(Pid pid) { return sys::has_open(pid, "anon_inode:[userfaultfd]").value_or(true); }
+
+// Pages that a request under way has looked up are written to unseen, once they are protected after that.
+bool has_aio(const ProcessCapture& process) { return std::ranges::any_of(process.mappings(), mem::is_aio_ring); }
 
 // Another that runs while it stands still could take the number of the descriptor that we open in it, or write to its
 // memory.
@@ -124,6 +128,7 @@ Result<> PreCopy::in_short_stop(Pid pid, const std::function<Result<>(ProcessCap
 
 Result<> PreCopy::begin(Copied& copied, std::vector<Range>& written) {
   return in_short_stop(copied.pid, [&](ProcessCapture& visit) -> Result<> {
+    if (has_aio(visit)) return refused("it does asynchronous I/O");
     // Whom it shares them with is known now that it cannot make another process.
     TRY(check_unshared(copied.pid, TRY(tracee::list_tree(roots_))));
     copied.job_pid = visit.facts().job_number();
@@ -142,7 +147,8 @@ Result<bool> PreCopy::copy_again(Copied& copied) {
   Result<uint64_t> bytes = copied.follower->bytes_written();
   if (!bytes.has_value() || *bytes < little_ || *bytes > copied.last_bytes / 2) return false;
   std::vector<Range> written;
-  Result<> taken = in_short_stop(copied.pid, [&](ProcessCapture&) -> Result<> {
+  Result<> taken = in_short_stop(copied.pid, [&](ProcessCapture& visit) -> Result<> {
+    if (has_aio(visit)) return refused("it does asynchronous I/O by now");
     written = TRY(copied.follower->take_written());
     return {};
   });

@@ -10,6 +10,7 @@
 #include <array>
 #include <future>
 
+#include "mem/aio_settle.h"
 #include "mem/classify.h"
 #include "sys/procfs.h"
 #include "task/rare_state.h"
@@ -142,6 +143,12 @@ Result<> ProcessCapture::capture_tasks(image::Sink& sink) {
     recorded.pending = std::move(pending.own[thread.tid.number]);
     TRY(sink.put({image::RecordType::kThread, 1, true, image::encode(recorded)}));
   }
+  return {};
+}
+
+Result<> ProcessCapture::settle_aio(image::Sink& sink) {
+  for (const image::AioRingRecord& ring : TRY(mem::settle_aio(process_, *hands_, record_.pid, mappings())))
+    TRY(sink.put({image::RecordType::kAioRing, 1, true, image::encode(ring)}));
   return {};
 }
 

@@ -31,6 +31,9 @@ class ProcessCapture {
   Result<> enter_for_a_moment();
   // Its own state and that of its threads, but for descriptors and memory. Fills record().
   Result<> capture_tasks(image::Sink& sink);
+  // Waits until what it does asynchronously is done, and puts the AioRingRecords. Before anything is looked at that a
+  // request could change: the memory of any process, and files.
+  Result<> settle_aio(image::Sink& sink);
   // `parent`: the one that can give it pages at birth; null for none.
   Result<> capture_memory(const std::string& ledger, const ProcessCapture* parent, files::MappedFiles& mapped_files,
                           mem::SharedMemory& shared_memory, image::Sink& sink);

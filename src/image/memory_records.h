@@ -39,6 +39,7 @@ enum class Backing : uint8_t {
   kSharedMemory = 2,  // object: a SharedMemoryRecord
   kVdso = 3,          // the kernel's: vdso, vvar, vvar_vclock
   kAgentLedger = 5,   // jobs/NAME/ledger: its content is under kLedgerSpace
+  kAioRing = 6,       // an AioRingRecord at the same address
   kDevice = 4,        // object: a MappedFileRecord of a character device that may be mapped again (/dev/zero private)
 };
 
@@ -84,6 +85,20 @@ struct SharedMemoryRecord {
   template <class A>
   void fields(A& a) {
     a("id", id), a("name", name), a("memfd", memfd), a("size", size), a("seals", seals), a("memfd_flags", memfd_flags);
+  }
+};
+
+// The ring of an asynchronous I/O context (io_setup(2)): a mapping whose address is the context's id. A child of
+// fork(2) inherits the mapping, and no context.
+struct AioRingRecord {
+  static constexpr const char* kName = "AIO ring record";
+  int32_t pid = 0;
+  uint64_t start = 0;
+  bool has_context = false;
+  Bytes content;  // all of the mapping: struct aio_ring of fs/aio.c, and its struct io_event (linux/aio_abi.h)
+  template <class A>
+  void fields(A& a) {
+    a("pid", pid), a("start", start), a("has_context", has_context), a("content", content);
   }
 };
 

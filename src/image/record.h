@@ -29,6 +29,7 @@ enum class RecordType : uint32_t {
   kSysvSemaphoreSet = 14,
   kPosixQueue = 15,  // a POSIX message queue, whether or not anybody has it open
   kClosedEnd = 16,   // a descriptor whose other end was outside, and is recorded as gone (--external=close)
+  kAioRing = 17,     // an asynchronous I/O context, or what is left of one in a child
   kPageIndex = 10,   // where the blocks of page data lie: image/page_index.h. The last one before the end
 
   // One number for each kind of open file description: fd/kinds.cc.

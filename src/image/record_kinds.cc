@@ -32,6 +32,7 @@ constexpr RecordKind kKinds[] = {
     {RecordType::kMappedFile, "mapped_file", 1, print<MappedFileRecord>},
     {RecordType::kVma, "mapping", 1, print<VmaRecord>},
     {RecordType::kSharedMemory, "shared_memory", 1, print<SharedMemoryRecord>},
+    {RecordType::kAioRing, "aio_ring", 1, print<AioRingRecord>},
     {RecordType::kDescriptor, "descriptor", 1, print<DescriptorRecord>},
     {RecordType::kClosedEnd, "closed_end", 1, print<ClosedEndRecord>},
     {RecordType::kFileState, "file_state", 1, print<FileStateRecord>},

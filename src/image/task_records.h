@@ -193,7 +193,7 @@ struct ResumeCall {
   int64_t time_left_ns = -1;          // -1: the call has no timeout
   uint8_t time_argument = 0;          // which argument carries it: number 1..6; 0: none
   bool time_is_milliseconds = false;  // else the argument points at a struct timespec
-  uint64_t done = 0;                  // bytes moved before the stop
+  uint64_t done = 0;                  // bytes moved, or events taken, before the stop
   std::vector<uint64_t> rest;         // of writev and sendmsg: address, length pairs that are still to be moved
   template <class A>
   void fields(A& a) {

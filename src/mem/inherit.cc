@@ -22,7 +22,8 @@ std::string lasting_advice(const image::VmaRecord& vma) {
 }
 
 bool given_at_birth(const image::VmaRecord& vma) {
-  if (vma.backing == image::Backing::kVdso || !vma.guards.empty()) return false;
+  if (vma.backing == image::Backing::kVdso || vma.backing == image::Backing::kAioRing || !vma.guards.empty())
+    return false;
   proc::VmFlags flags(vma.advice);
   return !flags.has("dc") && !flags.has("wf");
 }

@@ -51,6 +51,13 @@ TEST(KeptMappings, AreNoneThatForkDoesNotGive) {
   }
 }
 
+// A child has no context for it.
+TEST(KeptMappings, AreNoRingsOfAsynchronousIO) {
+  image::VmaRecord vma = anonymous(0x1000, 0x2000);
+  vma.backing = image::Backing::kAioRing;
+  EXPECT_EQ(kept_mappings({&vma, 1}, {&vma, 1}), Ranges{});
+}
+
 TEST(KeptMappings, MayBeLockedByOneOnly) {
   image::VmaRecord parent = anonymous(0x1000, 0x4000), child = parent;
   parent.advice = "lo hg", child.advice = "hg";

@@ -26,6 +26,8 @@ constexpr uint64_t kGuardInstall = 102;  // MADV_GUARD_INSTALL, Linux 6.13
 bool asked(const image::VmaRecord& vma, std::string_view flag) { return proc::VmFlags(vma.advice).has(flag); }
 
 uint64_t map_flags(const image::VmaRecord& vma) {
+  // Room for the ring (mem/aio_rebuild).
+  if (vma.backing == image::Backing::kAioRing) return kMapFixedNoReplace | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   uint64_t flags = kMapFixedNoReplace | (vma.shared ? MAP_SHARED : MAP_PRIVATE);
   if (vma.backing == image::Backing::kAnonymous) flags |= MAP_ANONYMOUS;
   if (asked(vma, "nr")) flags |= MAP_NORESERVE;

@@ -41,6 +41,11 @@ class Reading {
         processes_[vma.pid].vmas.push_back(std::move(vma));
         return {};
       }
+      case RecordType::kAioRing: {
+        image::AioRingRecord ring = TRY(image::decode<image::AioRingRecord>(record.payload));
+        processes_[ring.pid].aio_rings.push_back(std::move(ring));
+        return {};
+      }
       case RecordType::kZombie:
         plan_.zombies.push_back(TRY(image::decode<image::ZombieRecord>(record.payload)));
         return {};
@@ -98,6 +103,21 @@ class Reading {
         return damaged(fmt::format("process {}: mapping {:#x} is no mapping", process.record.pid, vma.start));
       end = vma.end;
     }
+    return check_rings(process);
+  }
+
+  // Each has its mapping, and each mapping of one its ring.
+  static Result<> check_rings(const ProcessPlan& process) {
+    size_t mapped = 0;
+    for (const image::VmaRecord& vma : process.vmas) {
+      if (vma.backing != image::Backing::kAioRing) continue;
+      auto ring = std::ranges::find(process.aio_rings, vma.start, &image::AioRingRecord::start);
+      if (ring == process.aio_rings.end() || ring->content.size() != vma.end - vma.start)
+        return damaged(fmt::format("process {}: mapping {:#x} has no ring", process.record.pid, vma.start));
+      ++mapped;
+    }
+    if (mapped != process.aio_rings.size())
+      return damaged(fmt::format("process {}: a ring has no mapping", process.record.pid));
     return {};
   }
 

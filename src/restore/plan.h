@@ -17,6 +17,7 @@ struct ProcessPlan {
   image::ProcessRecord record;
   std::vector<image::ThreadRecord> threads;  // the leader first
   std::vector<image::VmaRecord> vmas;        // by address
+  std::vector<image::AioRingRecord> aio_rings;
 };
 
 struct Plan {

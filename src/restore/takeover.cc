@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "ipc/undo.h"
+#include "mem/aio_rebuild.h"
 #include "task/interrupted.h"
 #include "task/process.h"
 #include "task/thread.h"
@@ -105,6 +106,7 @@ Result<> Takeover::restore_memory(Newborn& one) {
   if (record.vvar_start != 0 && !heir) TRY(rebuild.map_vdso(record.vvar_start, record.vdso_start));
   TRY(rebuild.map());
   TRY(rebuild.fill(record.pid));
+  for (const image::AioRingRecord& ring : one.plan->aio_rings) TRY(mem::rebuild_aio_ring(one.process, hands, ring));
   TRY(rebuild.advise());
   one.full = true;
   tracee::Table table(hands);

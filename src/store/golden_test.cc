@@ -75,6 +75,7 @@ std::vector<image::Record> one_of_each() {
           filled<image::MappedFileRecord>(kMappedFile),
           filled<image::VmaRecord>(kVma),
           filled<image::SharedMemoryRecord>(kSharedMemory),
+          filled<image::AioRingRecord>(kAioRing),
           filled<image::DescriptorRecord>(kDescriptor),
           filled<image::ClosedEndRecord>(kClosedEnd),
           filled<image::FileStateRecord>(kFileState),

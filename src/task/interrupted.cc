@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/aio_abi.h>
 #include <linux/futex.h>
 #include <linux/ptrace.h>
 #include <sys/socket.h>
@@ -154,14 +155,27 @@ Result<bool> blocks_until_done(Pid process, int fd) {
   return (info.flags & O_NONBLOCK) == 0;
 }
 
+bool takes_events(uint64_t nr) { return nr == SYS_io_getevents || nr == SYS_io_pgetevents; }
+
+// The arguments of a call that has got so far: bytes, or events of io_getevents(2).
+void advance(ResumeCall& resume, uint64_t done) {
+  if (takes_events(resume.nr)) {
+    resume.args[1] -= std::min(done, resume.args[1]);
+    resume.args[2] -= done;
+    resume.args[3] += done * sizeof(io_event);
+  } else {
+    resume.args[1] += done;
+    resume.args[2] -= done;
+  }
+  resume.done += done;
+}
+
 ResumeCall continue_after(const sys::Registers& registers, uint64_t moved) {
   ResumeCall resume;
   resume.kind = ResumeKind::kContinue;
   resume.nr = registers.orig_rax;
   resume.args = arguments(registers);
-  resume.args[1] += moved;
-  resume.args[2] -= moved;
-  resume.done = moved;
+  advance(resume, moved);
   return resume;
 }
 
@@ -174,6 +188,23 @@ Result<ResumeCall> plan_short_count(Pid process, tracee::Thread& thread) {
       TRY(blocks_until_done(process, static_cast<int>(registers.rdi))))
     return continue_after(registers, moved);
   return ResumeCall{};
+}
+
+// Fewer events than the least that io_getevents(2) was to wait for. When its time was over, there is none left now.
+Result<ResumeCall> plan_few_events(Pid process, tracee::Thread& thread, Deadlines& deadlines) {
+  const sys::Registers& registers = thread.registers;
+  ResumeCall resume;
+  if (!takes_events(registers.orig_rax) || static_cast<int64_t>(registers.rax) >= static_cast<int64_t>(registers.rsi))
+    return resume;
+  resume.nr = registers.orig_rax;
+  resume.args = arguments(registers);
+  int64_t asked = TRY(timeout_ns(process, resume.args[4], false));
+  if (asked == 0) return resume;
+  resume.kind = ResumeKind::kContinue;
+  resume.time_argument = 5;
+  if (asked > 0) resume.time_left_ns = deadlines.time_left(thread.tid, asked, false);
+  advance(resume, registers.rax);
+  return resume;
 }
 
 // What is left of a vector (address, length pairs) of which `moved` bytes are done.
@@ -233,6 +264,7 @@ Result<ResumeCall> plan_resume(Pid process, tracee::Thread& thread, Deadlines& d
   }
   if (result == kRestartBlock) return plan_sleep(process, thread, deadlines);
   if (result > 0) {
+    if (takes_events(registers.orig_rax)) return plan_few_events(process, thread, deadlines);
     ResumeCall cut = TRY(plan_cut_vector(process, thread));
     return cut.kind == ResumeKind::kContinue ? cut : TRY(plan_short_count(process, thread));
   }
@@ -377,6 +409,23 @@ bool is_in_runner(const tracee::Thread& thread, Range area) {
          thread.registers.rip < runner + (abi::stint_runner_end - abi::stint_runner_start);
 }
 
+namespace {
+
+// Of the timeout with which the runner has made the call.
+void take_time_left(const tracee::Thread& thread, const ResumeSlot& slot, Deadlines& deadlines, ResumeCall& resume) {
+  const EintrCall* entry = find_call(kEintrCalls, resume.nr);
+  if (entry == nullptr || entry->time_argument == 0) return;
+  uint64_t argument = resume.args[entry->time_argument - 1];
+  if (!entry->milliseconds && argument == 0) return;
+  resume.time_argument = entry->time_argument;
+  resume.time_is_milliseconds = entry->milliseconds;
+  int64_t left = entry->milliseconds ? static_cast<int64_t>(argument) * kNsPerMs
+                                     : slot.time.tv_sec * 1'000'000'000LL + slot.time.tv_nsec;
+  resume.time_left_ns = deadlines.time_left(thread.tid, left, true);
+}
+
+}  // namespace
+
 Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area, Deadlines& deadlines) {
   uint64_t runner = area.start + tracee::kAreaRunnerOffset;
   uint64_t returned = runner + (abi::stint_runner_resume_call - abi::stint_runner_start);
@@ -393,7 +442,8 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area,
   now.orig_rax = slot.call.nr;
   bool cut = result == kEintr || result <= -512;
   bool moves_bytes = slot.frame.base > 0;
-  if (!cut && !moves_bytes) {
+  bool few_events = takes_events(slot.call.nr) && result > 0 && result < static_cast<int64_t>(slot.call.args[1]);
+  if (!cut && !moves_bytes && !few_events) {
     now.rax = static_cast<uint64_t>(result);
     return ResumeCall{};
   }
@@ -402,28 +452,28 @@ Result<ResumeCall> leave_runner(Pid process, tracee::Thread& thread, Range area,
   resume.nr = slot.call.nr;
   std::ranges::copy(slot.call.args, resume.args.begin());
   resume.done = slot.frame.base;
-  if (moves_bytes) {
+  if (moves_bytes || few_events) {
     uint64_t moved = result > 0 ? static_cast<uint64_t>(result) : 0;
-    resume.done += moved;
-    now.rax = resume.done;
+    now.rax = resume.done + moved;
+    if (takes_events(resume.nr)) {
+      if (!cut && !few_events) return ResumeCall{};
+      advance(resume, moved);
+      take_time_left(thread, slot, deadlines, resume);
+      return resume;
+    }
     if (resume.nr == SYS_writev) {
+      resume.done += moved;
       std::vector<iovec> vector;
       for (size_t i = 0; i < slot.call.args[2] && i < kMostPieces; ++i)
         vector.push_back({reinterpret_cast<void*>(slot.rest[2 * i]), slot.rest[2 * i + 1]});
       resume.rest = rest_of(vector, moved);
       return resume.rest.empty() ? ResumeCall{} : resume;
     }
-    resume.args[1] += moved, resume.args[2] -= moved;
+    advance(resume, moved);
     return cut || (moved > 0 && resume.args[2] > 0) ? resume : ResumeCall{};
   }
   now.rax = static_cast<uint64_t>(kRestartNoHand);
-  const EintrCall* entry = find_call(kEintrCalls, resume.nr);
-  if (entry == nullptr || entry->time_argument == 0) return resume;
-  resume.time_argument = entry->time_argument;
-  resume.time_is_milliseconds = entry->milliseconds;
-  int64_t left = entry->milliseconds ? static_cast<int64_t>(resume.args[entry->time_argument - 1]) * kNsPerMs
-                                     : slot.time.tv_sec * 1'000'000'000LL + slot.time.tv_nsec;
-  resume.time_left_ns = deadlines.time_left(thread.tid, left, true);
+  take_time_left(thread, slot, deadlines, resume);
   return resume;
 }
 

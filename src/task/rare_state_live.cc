@@ -2,7 +2,6 @@
 // nothing else in the tests has.
 #include <asm/ldt.h>
 #include <errno.h>
-#include <linux/aio_abi.h>
 #include <linux/keyctl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -63,13 +62,6 @@ void expect_refused(const char* what, int (*change)()) {
   Changed child(what, change);
   freeze_point();
   child.end();
-}
-
-LIVE_TEST_THAT_NEEDS(asynchronous_io_context_is_refused, Needs::kRefusal) {
-  aio_context_t context = 0;
-  EXPECT_OK(syscall(SYS_io_setup, 8, &context));
-  freeze_point();
-  EXPECT_OK(syscall(SYS_io_destroy, context));
 }
 
 LIVE_TEST_THAT_NEEDS(strict_seccomp_is_refused, Needs::kRefusal) {

@@ -197,7 +197,8 @@ Result<int> finish_call(Thread& thread) {
   return signal;
 }
 
-// Of the process's descriptors.
+}  // namespace
+
 Result<RemoteFd> lowest_free_number(Pid process) {
   sys::UniqueFd directory = TRY(sys::open_proc(process, "fd", O_RDONLY | O_DIRECTORY));
   RemoteFd free{0};
@@ -205,8 +206,6 @@ Result<RemoteFd> lowest_free_number(Pid process) {
     if (number == free.number) ++free.number;
   return free;
 }
-
-}  // namespace
 
 Result<sys::UniqueFd> Hands::open_for_us(Thread& thread, const char* name, Call open) {
   // The table must know the number before the call has given it.

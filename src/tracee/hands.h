@@ -88,6 +88,9 @@ class Hands {
   std::vector<Pid> newborns_;
 };
 
+// Of a process's descriptors: what the next one that is opened in it is called, as long as it stands still.
+Result<RemoteFd> lowest_free_number(Pid process);
+
 // An area of ours left in a process by an earlier checkpoint begins with this.
 inline constexpr char kAreaMagic[16] = "stint area v1\n";
 // Offsets inside a mapped area: the magic and the runner on its first page, the writable part behind.
