@@ -17,24 +17,25 @@ static_assert(kSubmitAtOnce * sizeof(uint64_t) + kTakeAtOnce * sizeof(io_event) 
 
 }  // namespace
 
-Result<AioNoops> AioNoops::prepare(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t context,
+Result<AioNoops> AioNoops::prepare(tracee::StoppedProcess& process, tracee::Hands& hands, Target target,
                                    Bytes affinity) {
   // The requests must name it before it is open.
   RemoteFd descriptor = TRY(tracee::lowest_free_number(process.pid()));
-  return AioNoops(process, hands, context, descriptor, std::move(affinity));
+  return AioNoops(process, hands, target, descriptor, std::move(affinity));
 }
 
-AioNoops::AioNoops(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t context, RemoteFd descriptor,
+AioNoops::AioNoops(tracee::StoppedProcess& process, tracee::Hands& hands, Target target, RemoteFd descriptor,
                    Bytes affinity)
     : process_(process),
       hands_(hands),
-      context_(context),
+      context_(target.context),
       descriptor_(descriptor),
       affinity_(std::move(affinity)),
       table_(hands) {
   // First of all, so that it has the same address in every table.
   iocb request{};
   request.aio_lio_opcode = IOCB_CMD_PREAD;
+  request.aio_data = target.data;
   request.aio_fildes = static_cast<uint32_t>(descriptor.number);
   request.aio_buf = hands.scratch();
   request_ = table_.in(request);

@@ -9,9 +9,12 @@ namespace stint::mem {
 // One table of them. The requests read from an eventfd that is open in the process while the table runs.
 class AioNoops {
  public:
-  // `context`: its id. `affinity`: the thread's, which is put back at the end.
-  static Result<AioNoops> prepare(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t context,
-                                  Bytes affinity);
+  struct Target {
+    uint64_t context;   // its id
+    uint64_t data = 0;  // what their events say
+  };
+  // `affinity`: the thread's, which is put back at the end.
+  static Result<AioNoops> prepare(tracee::StoppedProcess& process, tracee::Hands& hands, Target target, Bytes affinity);
 
   // What comes next is done on this processor, if the thread may use it.
   void go_to(uint32_t cpu);
@@ -28,8 +31,7 @@ class AioNoops {
   uint64_t request() const { return request_; }
 
  private:
-  AioNoops(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t context, RemoteFd descriptor,
-           Bytes affinity);
+  AioNoops(tracee::StoppedProcess& process, tracee::Hands& hands, Target target, RemoteFd descriptor, Bytes affinity);
 
   tracee::StoppedProcess& process_;
   tracee::Hands& hands_;

@@ -61,7 +61,7 @@ class Context {
     while (cpu < 8 * affinity.size() && (static_cast<uint8_t>(affinity[cpu / 8]) >> cpu % 8 & 1) == 0) ++cpu;
     uint64_t passed = 0;
     while (passed < count) {
-      AioNoops noops = TRY(AioNoops::prepare(process_, hands_, record_.start, affinity));
+      AioNoops noops = TRY(AioNoops::prepare(process_, hands_, {record_.start}, affinity));
       noops.go_to(cpu);
       uint64_t in_table = 0;
       for (int i = 0; i < 100 && passed + in_table < count; ++i) {

@@ -42,18 +42,21 @@ class Probe {
     ring_ = TRY(read_aio_ring(TRY(read_mapping(process_.pid(), range_))));
     uint32_t most = aio_most_requests(ring_.slots, cpus_.size());
     if (ring_.waiting.size() >= most) return true;
-    uint64_t available = most - ring_.waiting.size();
     passed_ = 0;
-    Result<bool> none = use_up(available);
-    if (none.has_value() && passed_ != 0) TRY(come_round());
-    TRY(put_back());
+    Result<bool> none = use_up(most - ring_.waiting.size());
+    TRY(undo());
     return none;
   }
 
  private:
+  // What they do is to be noted before there are others.
   Result<AioNoops> noops() {
     Bytes affinity = TRY(sys::get_affinity(process_.leader().tid));
-    return AioNoops::prepare(process_, hands_, range_.start, std::move(affinity));
+    AioNoops made = TRY(AioNoops::prepare(process_, hands_, {range_.start, serial_ + 1}, std::move(affinity)));
+    ++serial_;
+    request_ = made.request();
+    noted_ = false;
+    return made;
   }
 
   // In one table, which ends with the ring as it was when no request was under way and no event waited: killed then, we
@@ -62,13 +65,11 @@ class Probe {
     AioNoops noops = TRY(this->noops());
     std::vector<size_t> groups;
     uint64_t held_back = 2 * aio_batch(ring_.slots, cpus_.size());
-    if (everywhere_)
-      for (uint32_t cpu : cpus_) {
-        noops.go_to(cpu);
-        groups.push_back(noops.submit(groups.empty() ? available : std::min(available, held_back)));
-      }
-    else
-      groups.push_back(noops.submit(available));
+    if (!everywhere_) groups.push_back(noops.submit(available));
+    for (uint32_t cpu : everywhere_ ? cpus_ : std::span<const uint32_t>()) {
+      noops.go_to(cpu);
+      groups.push_back(noops.submit(groups.empty() ? available : std::min(available, held_back)));
+    }
     noops.take_events(ring_.slots);
     uint64_t rest = ring_.slots - available;
     noops.submit(rest);
@@ -76,42 +77,58 @@ class Probe {
     TRY(noops.run());
     uint64_t used = 0;
     for (size_t group : groups) used += noops.submitted(group);
-    TRY(note_events(noops));
     return used == available;
   }
 
-  // Until as many of our events have passed as there are slots. Who has looked at the ring before it stopped, and takes
-  // events from it without a system call, finds them where they were.
-  Result<> come_round() {
+  // Whatever became of what we have begun.
+  Result<> undo() {
+    constexpr int kAttempts = 10;  // in about a second
+    Result<> undone;
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      if (attempt > 0) (void)sys::poll({}, 1 << attempt);
+      undone = try_to_undo();
+      if (undone.has_value()) return {};
+    }
+    return std::move(undone).in("its ring is not what it was");
+  }
+
+  // As many of our events pass as there are slots. Who has looked at the ring before it stopped, and takes events from
+  // it without a system call, finds them where they were.
+  Result<> try_to_undo() {
+    TRY(hands_.call(process_.leader(), "getpid", {SYS_getpid}));  // No table is under way any more.
+    if (!noted_) TRY(note_events());
     for (int round = 0; passed_ % ring_.slots != 0 && round < kMostRounds; ++round) {
       AioNoops noops = TRY(this->noops());
       if (everywhere_) noops.go_to(cpus_[static_cast<size_t>(round) % cpus_.size()]);
       noops.submit(ring_.slots - passed_ % ring_.slots);
       noops.take_events(ring_.slots);
       TRY(noops.run());
-      TRY(note_events(noops));
+      TRY(note_events());
     }
-    return {};
+    return put_back();
   }
 
-  // The events since the last look: ours are counted, the others kept.
-  Result<> note_events(const AioNoops& noops) {
+  // The events of the last table: ours are counted, the others kept. They are no more than there are slots.
+  Result<> note_events() {
     Bytes content = TRY(read_mapping(process_.pid(), range_));
     AioRingHeader header;
     std::memcpy(&header, content.data(), sizeof(header));
-    uint64_t ours = noops.submitted();
+    auto is_ours = [&](const io_event& event) { return event.obj == request_ && event.data == serial_; };
+    uint64_t ours = 0;
+    for (uint32_t at = 0; at < ring_.slots; ++at) ours += is_ours(aio_event_at(content, at));
     uint32_t tail = header.tail % ring_.slots;
     uint64_t others = ring_.distance(ring_.after(ring_.tail, ours), tail);
-    uint64_t seen = 0;
+    std::vector<io_event> came;
     for (uint64_t i = 0; i < ours + others; ++i) {
       io_event event = aio_event_at(content, ring_.after(ring_.tail, i));
-      if (event.obj == noops.request()) continue;
-      ring_.waiting.push_back(event);
-      ++seen;
+      if (!is_ours(event)) came.push_back(event);
     }
+    if (came.size() != others) return failed("its events are not those of its requests");
+    ring_.waiting.insert(ring_.waiting.end(), came.begin(), came.end());
     ring_.tail = tail;
     passed_ += ours;
-    return seen == others ? Result<>() : failed("its events are not those of its requests");
+    noted_ = true;
+    return {};
   }
 
   // What waits, just before the tail.
@@ -130,8 +147,12 @@ class Probe {
   Range range_;
   std::span<const uint32_t> cpus_;
   bool everywhere_ = false;
-  AioRing ring_;
+  AioRing ring_;         // as the program is to find it, but for what is not noted yet
   uint64_t passed_ = 0;  // events of ours
+  // Of the last table; its events say it. No checkpoint before had the same.
+  uint64_t serial_ = static_cast<uint64_t>(sys::clock_ns(CLOCK_REALTIME));
+  uint64_t request_ = 0;  // as they name it
+  bool noted_ = true;
 };
 
 // Whatever else is stopped, requests go on to their ends.
