@@ -19,7 +19,7 @@
 namespace stint::mem {
 namespace {
 
-constexpr int64_t kPatienceNs = 1'000'000'000;  // for all contexts of a process; nobody runs meanwhile
+constexpr int64_t kPatienceNs = 500'000'000;  // for all contexts of a process; nobody runs meanwhile
 constexpr int kLongestWaitMs = 50;
 constexpr int kMostRounds = 1000;
 
@@ -43,6 +43,8 @@ class Probe {
     uint32_t most = aio_most_requests(ring_.slots, cpus_.size());
     if (ring_.waiting.size() >= most) return true;
     passed_ = 0;
+    untaken_ = ring_.waiting.size();
+    credits_ = most;
     Result<bool> none = use_up(most - ring_.waiting.size());
     TRY(undo());
     return none;
@@ -77,6 +79,7 @@ class Probe {
     TRY(noops.run());
     uint64_t used = 0;
     for (size_t group : groups) used += noops.submitted(group);
+    credits_ = used + ring_.waiting.size();
     return used == available;
   }
 
@@ -92,20 +95,30 @@ class Probe {
     return std::move(undone).in("its ring is not what it was");
   }
 
-  // As many of our events pass as there are slots. Who has looked at the ring before it stopped, and takes events from
-  // it without a system call, finds them where they were.
   Result<> try_to_undo() {
     TRY(hands_.call(process_.leader(), "getpid", {SYS_getpid}));  // No table is under way any more.
     if (!noted_) TRY(note_events());
-    for (int round = 0; passed_ % ring_.slots != 0 && round < kMostRounds; ++round) {
-      AioNoops noops = TRY(this->noops());
-      if (everywhere_) noops.go_to(cpus_[static_cast<size_t>(round) % cpus_.size()]);
-      noops.submit(ring_.slots - passed_ % ring_.slots);
-      noops.take_events(ring_.slots);
-      TRY(noops.run());
-      TRY(note_events());
-    }
+    for (int round = 0; !has_come_round() && round < kMostRounds; ++round) TRY(pass_some(round));
     return put_back();
+  }
+
+  // As many of our events have passed as there are slots: who has looked at the ring before it stopped, and takes
+  // events from it without a system call, finds them where they were. And for each event that waits, one of ours has
+  // not been taken: so the kernel does not give out again what it holds for that.
+  bool has_come_round() const { return passed_ % ring_.slots == 0 && untaken_ >= ring_.waiting.size(); }
+
+  Result<> pass_some(int round) {
+    uint64_t kept = ring_.waiting.size();
+    uint64_t left = (ring_.slots - passed_ % ring_.slots) % ring_.slots;
+    if (left < kept || left == 0) left += ring_.slots;
+    AioNoops noops = TRY(this->noops());
+    if (everywhere_) noops.go_to(cpus_[static_cast<size_t>(round) % cpus_.size()]);
+    noops.take_events(ring_.slots);
+    noops.submit(std::min(left - kept, std::max<uint64_t>(credits_, 1)));
+    noops.take_events(ring_.slots);
+    if (left - kept <= credits_) noops.submit(kept);
+    TRY(noops.run());
+    return note_events();
   }
 
   // The events of the last table: ours are counted, the others kept. They are no more than there are slots.
@@ -126,6 +139,7 @@ class Probe {
     if (came.size() != others) return failed("its events are not those of its requests");
     ring_.waiting.insert(ring_.waiting.end(), came.begin(), came.end());
     ring_.tail = tail;
+    untaken_ = ring_.distance(header.head % ring_.slots, tail);
     passed_ += ours;
     noted_ = true;
     return {};
@@ -147,8 +161,10 @@ class Probe {
   Range range_;
   std::span<const uint32_t> cpus_;
   bool everywhere_ = false;
-  AioRing ring_;         // as the program is to find it, but for what is not noted yet
-  uint64_t passed_ = 0;  // events of ours
+  AioRing ring_;          // as the program is to find it, but for what is not noted yet
+  uint64_t untaken_ = 0;  // events in it, of whomever, when that was noted
+  uint64_t credits_ = 0;  // requests that are neither under way nor held for what waits; at most
+  uint64_t passed_ = 0;   // events of ours
   // Of the last table; its events say it. No checkpoint before had the same.
   uint64_t serial_ = static_cast<uint64_t>(sys::clock_ns(CLOCK_REALTIME));
   uint64_t request_ = 0;  // as they name it

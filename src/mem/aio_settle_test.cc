@@ -13,10 +13,13 @@
 #include <cstring>
 #include <functional>
 
+#include "mem/aio_noops.h"
 #include "mem/aio_rebuild.h"
 #include "mem/aio_ring.h"
+#include "proc/cpu_list.h"
 #include "sys/fault.h"
 #include "sys/procfs.h"
+#include "sys/scheduling.h"
 #include "tracee/memory.h"
 
 namespace stint::mem {
@@ -136,6 +139,34 @@ TEST_F(AioTest, AFailingCallLeavesTheRingAsItWas) {
   EXPECT_GT(calls, 20);
 }
 
+// Our events are taken out by the table that has put them in.
+TEST_F(AioTest, WhoeverIsKilledInTheMiddleLeavesNoEventInTheRing) {
+  start(8, [](aio_context_t context) {
+    do_nothing(context, 3, 1);
+    take(context, 3);
+  });
+  hands_.reset();
+  stopped_.reset();
+  for (int round = 0; round < 10; ++round) {
+    pid_t tracer = fork();
+    if (tracer == 0) {
+      stopped_.emplace(tracee::StoppedProcess::stop(Pid{child_}, std::chrono::seconds(5)).value());
+      hands_.emplace(
+          tracee::Hands::map_area(*stopped_, tracee::find_entrance(*stopped_, vmas_, nullptr).value()).value());
+      while (settle().has_value()) continue;
+      _exit(1);
+    }
+    usleep(static_cast<unsigned>(100'000 + 1'700 * round));
+    kill(tracer, SIGKILL);
+    int status = 0;
+    waitpid(tracer, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    // It goes on to the end of the table by itself.
+    for (int wait = 0; wait < 5000 && header().head != header().tail; ++wait) usleep(1000);
+    ASSERT_EQ(header().head, header().tail) << "round " << round;
+  }
+}
+
 TEST_F(AioTest, ARequestUnderWayIsNoticedAndLeftAlone) {
   start(8, [](aio_context_t context) {
     do_nothing(context, 2, 7);
@@ -152,6 +183,13 @@ TEST_F(AioTest, ARequestUnderWayIsNoticedAndLeftAlone) {
   EXPECT_EQ(header().head, 0u);
   EXPECT_EQ(header().tail, 2u);
   EXPECT_EQ(tracee::peek(Pid{child_}, RemotePtr<io_event>(context_ + aio_event_offset(1))).value().data, 8u);
+  // Nor has the context more requests to give than before.
+  AioNoops noops = AioNoops::prepare(*stopped_, *hands_, {context_}, sys::get_affinity(Pid{child_}).value()).value();
+  std::vector<uint32_t> cpus =
+      proc::parse_cpu_list(sys::read_whole("/sys/devices/system/cpu/possible", 1 << 16).value()).value();
+  for (uint32_t cpu : cpus) noops.go_to(cpu), noops.submit(1000);
+  ASSERT_TRUE(noops.run().has_value());
+  EXPECT_EQ(noops.submitted() + 3, aio_most_requests(header().nr, cpus.size()));
 }
 
 TEST_F(AioTest, AFullContextNeedsNoProbe) {
