@@ -27,6 +27,7 @@
 #include "task/cpu.h"
 #include "task/rare_state.h"
 #include "task/relations.h"
+#include "tracee/first_thread.h"
 
 namespace stint::capture {
 namespace {
@@ -99,10 +100,12 @@ class Capture {
   // What can be known before the job stands still.
   Result<> look_ahead() {
     // A fork of ours: before there is any descriptor that must not live on in it.
-    if (TRY(ipc::has_own_namespace(target_.root))) visitor_.emplace(TRY(ipc::Visitor::enter(target_.root)));
+    Pid root = tracee::living_thread(target_.root);
+    if (TRY(ipc::has_own_namespace(root))) visitor_.emplace(TRY(ipc::Visitor::enter(root)));
     seen_ = TRY(tracee::list_tree(roots()));
     fd::make_room(seen_);
-    for (Pid pid : seen_) {
+    for (Pid process : seen_) {
+      Pid pid = tracee::living_thread(process);
       Result<std::string> text = sys::read_proc(pid, "maps");
       Result<std::vector<proc::Vma>> vmas = text ? proc::parse_maps(*text) : std::vector<proc::Vma>();
       if (!vmas.has_value()) continue;
@@ -176,13 +179,14 @@ class Capture {
   }
 
   Result<> record_all(tracee::StoppedTree& tree) {
-    job_.own_ipc = TRY(ipc::has_own_namespace(target_.root));
-    job_.own_pts = TRY(fd::has_own_pts(target_.root));
-    offsets_ = TRY(task::clock_offsets(target_.root));
-    task::JobNamespaces namespaces(target_.root);
+    Pid root = tree.processes().front().seen_as();
+    job_.own_ipc = TRY(ipc::has_own_namespace(root));
+    job_.own_pts = TRY(fd::has_own_pts(root));
+    offsets_ = TRY(task::clock_offsets(root));
+    task::JobNamespaces namespaces(root);
     for (ProcessCapture& process : processes_) {
       TRY(process.capture_tasks(sink_).in(title(process.process())));
-      TRY(namespaces.check(process.process().pid()).in(title(process.process())));
+      TRY(namespaces.check(process.process().seen_as()).in(title(process.process())));
     }
     for (ProcessCapture& process : processes_) TRY(process.settle_aio(sink_).in(title(process.process())));
     for (ProcessCapture& process : processes_)
@@ -237,7 +241,7 @@ class Capture {
       return ipc::refuse_shared(pids);
     }
     if (!visitor_) return not_now("the job went into an IPC namespace of its own in this moment; try again");
-    TRY(visitor_->look(target_.root));
+    TRY(visitor_->look(processes_.front().process().seen_as()));
     ipc::Objects& objects = visitor_->objects();
     std::vector<ipc::Member> members;
     for (ProcessCapture& process : processes_)
@@ -402,19 +406,13 @@ class Capture {
   CheckpointReport report_;
 };
 
-// A zombie that nobody has waited for has ended, too.
-bool ended(Pid process) {
-  Result<std::string> text = sys::read_proc(process, "stat");
-  Result<proc::Stat> stat = text.has_value() ? proc::parse_stat(*text) : std::move(text).error();
-  return !stat.has_value() || stat->state == 'Z' || stat->state == 'X';
-}
-
 }  // namespace
 
 Result<CheckpointReport> checkpoint(const Target& target, const CheckpointOptions& options, image::Sink& sink) {
   Capture capture(target, options, sink);
   Result<CheckpointReport> report = capture.run();
-  if (!report.has_value() && (report.error().os_errno() == ESRCH || ended(target.root)))
+  if (!report.has_value() &&
+      (report.error().os_errno() == ESRCH || tracee::life_of(target.root) != tracee::Life::kLives))
     return failed(
         fmt::format("process {} ended before its checkpoint was whole; the checkpoints before it are what they were",
                     target.root.number));

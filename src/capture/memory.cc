@@ -84,7 +84,7 @@ class MemoryCapture {
   }
 
   Result<CapturedMemory> record() {
-    Pid pid = process_.pid();
+    Pid pid = process_.seen_as();
     found_.pid = pid;
     mem::AddressSpace space = mem::classify(
         vmas_, [&](uint64_t at, std::span<std::byte> to) { return sys::read_memory(pid, at, to.data(), to.size()); },
@@ -136,14 +136,14 @@ class MemoryCapture {
     const CapturedMemory* parents = surroundings_.parents;
     if (parents == nullptr || parents->exe_file != found_.exe_file) return std::vector<Range>();
     std::vector<Range> kept = mem::kept_mappings(parents->vmas, found_.vmas);
-    return mem::same_contents(parents->pid, process_.pid(), pagemap, mem::intersect(found_.pages, kept),
+    return mem::same_contents(parents->pid, process_.seen_as(), pagemap, mem::intersect(found_.pages, kept),
                               parents->pages);
   }
 
   Result<> save(const std::vector<Range>& inherited) {
     found_.inherits = !inherited.empty();
     uint64_t space = static_cast<uint64_t>(job_pid_);
-    mem::Copier copier(process_.pid(), space, sink_);
+    mem::Copier copier(process_.seen_as(), space, sink_);
     std::vector<Range> own = mem::subtract(found_.pages, inherited);
     const CopiedAhead* copied = surroundings_.copied;
     std::vector<Range> rest = own;
@@ -187,7 +187,7 @@ class MemoryCapture {
     } else if (!vma.anonymous()) {
       record.file_writable = vma.shared && usage.flags.has("mw");
       record.backing = vma.path == "/dev/zero" ? image::Backing::kDevice : image::Backing::kFile;
-      record.object = TRY(mapped_files_.note(process_.pid(), vma, record.file_writable));
+      record.object = TRY(mapped_files_.note(process_.seen_as(), vma, record.file_writable));
     }
     return record;
   }

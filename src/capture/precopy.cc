@@ -15,6 +15,7 @@
 #include "sys/pagemap.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
+#include "tracee/first_thread.h"
 
 namespace stint::capture {
 namespace {
@@ -30,7 +31,9 @@ Result<proc::Status> status_of(Pid pid) { return proc::parse_status(TRY(sys::rea
 
 // A program that has one could not register any memory of its own with it that we have registered with ours. Of
 // one that is closed to us nothing is known.
-bool has_userfault(Pid pid) { return sys::has_open(pid, "anon_inode:[userfaultfd]").value_or(true); }
+bool has_userfault(Pid pid) {
+  return sys::has_open(tracee::living_thread(pid), "anon_inode:[userfaultfd]").value_or(true);
+}
 
 // Pages that a request under way has looked up are written to unseen, once they are protected after that.
 bool has_aio(const ProcessCapture& process) { return std::ranges::any_of(process.mappings(), mem::is_aio_ring); }
@@ -41,7 +44,8 @@ Result<> check_unshared(Pid pid, const std::vector<Pid>& processes) {
   for (Pid other : processes) {
     if (other == pid) continue;
     for (int type : {KCMP_VM, KCMP_FILES}) {
-      Result<std::strong_ordering> order = sys::compare_resources(pid, other, type);
+      Result<std::strong_ordering> order =
+          sys::compare_resources(tracee::living_thread(pid), tracee::living_thread(other), type);
       if (!order.has_value() && order.error().os_errno() == ESRCH) break;
       if (TRY(std::move(order)) == std::strong_ordering::equal) return refused("it shares memory or descriptors");
     }
@@ -83,7 +87,7 @@ bool PreCopy::pays(const std::vector<Pid>& processes, PreCopyWhen when) {
   bool always = when == PreCopyWhen::kAlways;
   little_ = always ? 1 : kLittle;
   for (Pid pid : processes) {
-    Result<proc::Status> status = status_of(pid);
+    Result<proc::Status> status = status_of(tracee::living_thread(pid));
     if (!status.has_value()) continue;
     if (!always && status->rss_anon + status->vm_swap < kWorthAStop) continue;
     Copied& large = large_.emplace_back();
@@ -165,10 +169,11 @@ Result<bool> PreCopy::copy_again(Copied& copied) {
 // While it runs. What a child still shares with its parent is likely to be saved with the parent, and not here.
 Result<> PreCopy::put(Copied& copied, std::vector<Range> written) {
   copied.last_bytes = 0;
-  Result<sys::Pagemap> pagemap = sys::Pagemap::open(copied.pid);
+  Pid seen_as = tracee::living_thread(copied.pid);
+  Result<sys::Pagemap> pagemap = sys::Pagemap::open(seen_as);
   if (!pagemap.has_value()) return {};  // It has ended.
   if (copied.has_parent) written = mem::subtract(written, shared_pages(*pagemap, written));
-  mem::Copier copier(copied.pid, static_cast<uint64_t>(copied.job_pid), sink_, mem::Unreadable::kLeftOut);
+  mem::Copier copier(seen_as, static_cast<uint64_t>(copied.job_pid), sink_, mem::Unreadable::kLeftOut);
   std::vector<Range> put;
   for (const Range& range : mem::subtract(written, copied.unreadable))
     TRY(add_what_is_there(*pagemap, range, false, copier, put));

@@ -31,10 +31,10 @@ Result<std::vector<sys::PageRun>> scan_pages(Pid pid) {
 }  // namespace
 
 Result<> ProcessCapture::enter() {
-  for (tracee::Thread& thread : process_.threads()) TRY(task::abort_critical_section(process_.pid(), thread));
+  for (tracee::Thread& thread : process_.threads()) TRY(task::abort_critical_section(process_.seen_as(), thread));
   // Two walks over the page table, which is what takes time once memory is copied ahead: at the same time.
   std::future<Result<std::vector<sys::PageRun>>> scan;
-  if (copied_ != nullptr) scan = std::async([pid = process_.pid()] { return scan_pages(pid); });
+  if (copied_ != nullptr) scan = std::async([pid = process_.seen_as()] { return scan_pages(pid); });
   Result<> looked = look_at_mappings();
   if (scan.valid()) {
     Result<std::vector<sys::PageRun>> scanned = scan.get();
@@ -44,10 +44,10 @@ Result<> ProcessCapture::enter() {
 }
 
 Result<> ProcessCapture::enter_for_a_moment() {
-  for (tracee::Thread& thread : process_.threads()) TRY(task::abort_critical_section(process_.pid(), thread));
+  for (tracee::Thread& thread : process_.threads()) TRY(task::abort_critical_section(process_.seen_as(), thread));
   auto look = [this]() -> Result<> {
     TRY(look_at_threads());
-    for (proc::Vma& vma : TRY(proc::parse_maps(TRY(sys::read_proc(process_.pid(), "maps")))))
+    for (proc::Vma& vma : TRY(proc::parse_maps(TRY(sys::read_proc(process_.seen_as(), "maps")))))
       mappings_.emplace_back().vma = std::move(vma);
     return {};
   };
@@ -66,7 +66,7 @@ Result<> ProcessCapture::enter(Result<> enterable) {
     return enterable;
   }
   std::vector<proc::Vma> vmas = mappings();
-  std::vector<Range> left = tracee::left_areas(process_.pid(), vmas);
+  std::vector<Range> left = tracee::left_areas(process_.seen_as(), vmas);
   Result<> planned = plan_resumes(left);
   if (!planned.has_value() && left.empty()) return planned;
   Result<> entered = get_hands_in(vmas, left);
@@ -75,7 +75,7 @@ Result<> ProcessCapture::enter(Result<> enterable) {
 
 // Before any call is made in it.
 Result<> ProcessCapture::look_at_threads() {
-  facts_ = TRY(task::look_at_tasks(process_.pid(), process_.threads()));
+  facts_ = TRY(task::look_at_tasks(process_));
   TRY(task::check_enterable(facts_));
   for (const tracee::Thread& thread : process_.threads()) TRY(task::check_system_calls_arrive(thread));
   return {};
@@ -83,7 +83,7 @@ Result<> ProcessCapture::look_at_threads() {
 
 Result<> ProcessCapture::look_at_mappings() {
   TRY(look_at_threads());
-  mappings_ = TRY(proc::parse_smaps(TRY(sys::read_smaps(process_.pid()))));
+  mappings_ = TRY(proc::parse_smaps(TRY(sys::read_smaps(process_.seen_as()))));
   return check_mappings_supported(mappings_);
 }
 
@@ -91,8 +91,8 @@ Result<> ProcessCapture::look_at_mappings() {
 Result<> ProcessCapture::plan_resumes(const std::vector<Range>& left) {
   for (tracee::Thread& thread : process_.threads()) {
     auto in = std::ranges::find_if(left, [&](Range area) { return task::is_in_runner(thread, area); });
-    resumes_.push_back(in == left.end() ? TRY(task::plan_resume(process_.pid(), thread, deadlines_))
-                                        : TRY(task::leave_runner(process_.pid(), thread, *in, deadlines_)));
+    resumes_.push_back(in == left.end() ? TRY(task::plan_resume(process_.seen_as(), thread, deadlines_))
+                                        : TRY(task::leave_runner(process_.seen_as(), thread, *in, deadlines_)));
   }
   return {};
 }
@@ -105,7 +105,7 @@ Result<> ProcessCapture::get_hands_in(std::span<const proc::Vma> vmas, const std
   tracee::Entrance entrance = TRY(tracee::find_entrance(process_, vmas, noted != nullptr ? &noted->areas : nullptr));
   std::vector<Range> free;
   for (Range area : left)
-    if (!TRY(task::handler_returns_into(process_.pid(), area))) free.push_back(area);
+    if (!TRY(task::handler_returns_into(process_.seen_as(), area))) free.push_back(area);
   std::erase_if(mappings_, [&](const proc::VmaUsage& usage) {
     return std::ranges::any_of(free, [&](Range area) { return area.overlaps(usage.vma.range); });
   });
@@ -120,19 +120,26 @@ Result<> ProcessCapture::get_hands_in(std::span<const proc::Vma> vmas, const std
     free.erase(fitting);
   }
   lent_ = entrance.lent.has_value() ? entrance.lent->memory() : Range();
-  for (Range area : free) TRY(hands_->call(process_.leader(), "munmap", {SYS_munmap, {area.start, area.size()}}));
+  for (Range area : free)
+    TRY(hands_->call(process_.representative(), "munmap", {SYS_munmap, {area.start, area.size()}}));
   return {};
 }
 
 Result<> ProcessCapture::capture_tasks(image::Sink& sink) {
   readable_ = TRY(task::Readable::open(process_, *hands_));
-  TRY(task::look_at_process(process_.pid(), facts_));
+  TRY(task::look_at_process(process_.seen_as(), facts_));
   TRY(task::check_supported(facts_));
   record_ = TRY(task::capture_process(process_, *hands_, facts_));
   if (readable_.has_value()) record_.dumpable = readable_->dumpable();
-  record_.stop_signal = process_.leader().group_stop;
+  record_.stop_signal = process_.representative().group_stop;
   task::Pending pending = TRY(task::capture_timers(process_, *hands_, facts_.job_tids, record_));
   record_.pending = std::move(pending.shared);
+  if (facts_.ended_first.has_value()) {
+    image::ThreadRecord first =
+        TRY(task::look_at_ended_thread(*facts_.ended_first, facts_.threads.at(facts_.stat.pid)));
+    first.pid = first.tid = record_.pid;
+    TRY(sink.put({image::RecordType::kThread, 1, true, image::encode(first)}));
+  }
   for (size_t i = 0; i < resumes_.size(); ++i) {
     tracee::Thread& thread = process_.threads()[i];
     int32_t tid = facts_.job_tids.at(thread.tid.number);
@@ -174,7 +181,7 @@ bool ProcessCapture::can_inherit(const image::ProcessRecord& parent) const {
 
 // Where the vDSO is, and its text: on another kernel its entry points lie elsewhere.
 Result<> ProcessCapture::note_kernel_pages() {
-  Pid pid = process_.pid();
+  Pid pid = process_.seen_as();
   for (const proc::VmaUsage& usage : mappings_) {
     const proc::Vma& vma = usage.vma;
     if (vma.name == proc::VmaName::kVvar && record_.vvar_start == 0) record_.vvar_start = vma.range.start;
@@ -193,7 +200,7 @@ Result<> ProcessCapture::put(image::Sink& sink) {
 
 Result<bool> ProcessCapture::close_on_exec(RemoteFd fd) {
   tracee::Call ask{SYS_fcntl, {static_cast<uint64_t>(fd.number), F_GETFD}};
-  return (TRY(hands().call(process_.leader(), "F_GETFD", ask)) & FD_CLOEXEC) != 0;
+  return (TRY(hands().call(process_.representative(), "F_GETFD", ask)) & FD_CLOEXEC) != 0;
 }
 
 Result<std::optional<ucred>> ProcessCapture::peer_credentials(RemoteFd socket) {
@@ -202,7 +209,7 @@ Result<std::optional<ucred>> ProcessCapture::peer_credentials(RemoteFd socket) {
   uint64_t size = table.in(static_cast<socklen_t>(sizeof(ucred)));
   table.must("getsockopt", SYS_getsockopt,
              {static_cast<uint64_t>(socket.number), SOL_SOCKET, SO_PEERCRED, credentials, size});
-  TRY(table.run(process_.leader(), process_.pid()));
+  TRY(table.run(process_.representative(), process_.seen_as()));
   return std::optional(table.value<ucred>(credentials));
 }
 
@@ -219,7 +226,7 @@ Result<std::optional<ucred>> ProcessCapture::sender_credentials(RemoteFd socket)
   message.msg_controllen = kControl;
   table.must("recvmsg", SYS_recvmsg,
              {static_cast<uint64_t>(socket.number), table.in(message), MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC});
-  TRY(table.run(process_.leader(), process_.pid()));
+  TRY(table.run(process_.representative(), process_.seen_as()));
   cmsghdr header = table.value<cmsghdr>(control);
   if (header.cmsg_level != SOL_SOCKET || header.cmsg_type != SCM_CREDENTIALS) return std::optional<ucred>();
   return std::optional(table.value<ucred>(control + CMSG_LEN(0)));

@@ -16,6 +16,7 @@
 #include "sys/descriptor.h"
 #include "sys/inode.h"
 #include "sys/namespace.h"
+#include "tracee/first_thread.h"
 
 namespace stint::fd {
 namespace {
@@ -262,7 +263,8 @@ std::vector<Error> refusals(std::span<const std::vector<Facts>> processes,
   for (const std::vector<Facts>& process : processes)
     for (const Facts& facts : process) numbers.insert(facts.pid.number);
   context.job_number = [&](int number) { return numbers.contains(number) ? number : 0; };
-  if (!numbers.empty()) context.own_ipc = !sys::shares_namespace(Pid{*numbers.begin()}, "ipc").value_or(true);
+  if (!numbers.empty())
+    context.own_ipc = !sys::shares_namespace(tracee::living_thread(Pid{*numbers.begin()}), "ipc").value_or(true);
   std::vector<Error> errors;
   Result<std::vector<const Facts*>> firsts = number_descriptions(processes, {}, context);
   if (!firsts.has_value()) return {std::move(firsts).error()};

@@ -37,7 +37,7 @@ int shown_process(const Facts& facts, const CaptureContext& context, int number)
   }
   // The job's own, in its pid namespace.
   if (number == facts.job_pid.number) return number;
-  return sys::stat(sys::proc_path(facts.pid, fmt::format("root/proc/{}", number))).has_value() ? number : 0;
+  return sys::stat(sys::proc_path(facts.seen_as, fmt::format("root/proc/{}", number))).has_value() ? number : 0;
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ class UdpSurvey;  // fd/udp_survey.h
 // What can be seen of one descriptor from outside, before its kind is known.
 struct Facts {
   Pid pid;
+  Pid seen_as;  // under which its table is found: see tracee/first_thread
   JobPid job_pid;
   RemoteFd fd;
   std::string link;    // readlink of /proc/PID/fd/N: "pipe:[123]", "/etc/passwd", "anon_inode:[eventfd]" ...

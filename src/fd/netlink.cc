@@ -43,7 +43,7 @@ bool recognises(const Facts& facts, const CaptureContext&) {
 Result<std::string> boot() { return sys::read_whole("/proc/sys/kernel/random/boot_id", 64); }
 
 Result<bool> dumps(const Facts& facts) {
-  for (const proc::NetlinkSocket& socket : TRY(proc::parse_netlink(TRY(sys::read_proc(facts.pid, "net/netlink")))))
+  for (const proc::NetlinkSocket& socket : TRY(proc::parse_netlink(TRY(sys::read_proc(facts.seen_as, "net/netlink")))))
     if (socket.inode == facts.stat.st_ino) return socket.dumps;
   return false;
 }

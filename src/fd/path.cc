@@ -24,7 +24,7 @@ bool leads_to(const std::string& path, const struct stat& object) {
 
 // As we see the path, or as the process does: its mounts may differ from ours.
 bool leads_to(const Facts& facts, const std::string& path) {
-  return leads_to(path, facts.stat) || leads_to(sys::proc_path(facts.pid, "root") + path, facts.stat);
+  return leads_to(path, facts.stat) || leads_to(sys::proc_path(facts.seen_as, "root") + path, facts.stat);
 }
 
 }  // namespace
@@ -82,11 +82,11 @@ Result<bool> is_message_queue(const Facts& facts) {
 }
 
 Result<int> open_in(const std::string& path, int flags, uint64_t position, Receiver& holder) {
-  tracee::Thread& leader = holder.process.leader();
+  tracee::Thread& leader = holder.process.representative();
   tracee::Table opening(holder.hands);
   uint64_t name = opening.in(bytes_of({path.c_str(), path.size() + 1}));
   size_t open = opening.must("open", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), name, static_cast<uint64_t>(flags)});
-  TRY(opening.run(leader, holder.process.pid()).in(path));
+  TRY(opening.run(leader, holder.process.seen_as()).in(path));
   uint64_t number = static_cast<uint64_t>(opening.result(open));
   if (position != 0) TRY(holder.hands.call(leader, "lseek", {SYS_lseek, {number, position, SEEK_SET}}).in(path));
   return static_cast<int>(number);

@@ -64,7 +64,7 @@ Result<int> make_in(ByteView bytes, Receiver& holder) {
   PidfdRecord record = TRY(image::decode<PidfdRecord>(bytes));
   uint64_t flags = (record.thread ? kThread : 0) | (record.description.flags & O_NONBLOCK);
   tracee::Call open{SYS_pidfd_open, {static_cast<uint64_t>(record.pid), flags}};
-  return static_cast<int>(TRY(holder.hands.call(holder.process.leader(), "pidfd_open", open)));
+  return static_cast<int>(TRY(holder.hands.call(holder.process.representative(), "pidfd_open", open)));
 }
 
 }  // namespace

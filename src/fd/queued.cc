@@ -60,7 +60,7 @@ class Queues {
     constexpr int kSlack = 300;
     TRY(sys::allow_descriptor(carried.get() + kSlack));
     Facts facts;
-    facts.pid = socket.pid, facts.job_pid = socket.job_pid;
+    facts.pid = socket.pid, facts.seen_as = socket.seen_as, facts.job_pid = socket.job_pid;
     facts.fd = RemoteFd{next_--};
     facts.waits_in = socket.waits_in.empty() ? fmt::format("fd {}", socket.fd.number) : socket.waits_in;
     facts.link = TRY(sys::readlink(fmt::format("/proc/self/fd/{}", carried.get())));

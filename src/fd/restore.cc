@@ -20,6 +20,7 @@
 #include "sys/procfs.h"
 #include "sys/ptrace.h"
 #include "sys/pty.h"
+#include "tracee/first_thread.h"
 
 namespace stint::fd {
 namespace {
@@ -246,7 +247,7 @@ Result<int> Distribution::make_late(Receiver& receiver, uint64_t description) {
 
 // Another process of the job has it by now: a duplicate of its descriptor.
 Result<int> Distribution::fetch_late(Receiver& receiver, JobPid holder, int number) {
-  tracee::Thread& leader = receiver.process.leader();
+  tracee::Thread& leader = receiver.process.representative();
   uint64_t pid = static_cast<uint64_t>(holder.number);
   uint64_t pidfd = static_cast<uint64_t>(TRY(receiver.hands.call(leader, "pidfd_open", {SYS_pidfd_open, {pid, 0}})));
   int64_t got =
@@ -265,7 +266,7 @@ Result<> Distribution::give(Receiver& receiver) {
     int number = TRY(make_late(receiver, descriptor.description).in(fmt::format("fd {}", descriptor.fd)));
     tracee::Call raise{SYS_fcntl, {static_cast<uint64_t>(number), F_DUPFD_CLOEXEC, static_cast<uint64_t>(floor_)}};
     late[descriptor.description] =
-        static_cast<int>(TRY(receiver.hands.call(receiver.process.leader(), "F_DUPFD_CLOEXEC", raise)));
+        static_cast<int>(TRY(receiver.hands.call(receiver.process.representative(), "F_DUPFD_CLOEXEC", raise)));
     late_.try_emplace(descriptor.description, receiver.pid, descriptor.fd);
   }
   tracee::Table calls(receiver.hands);
@@ -279,7 +280,7 @@ Result<> Distribution::give(Receiver& receiver) {
       calls.must("dup3", SYS_dup3, {from, to, descriptor.close_on_exec ? uint64_t{O_CLOEXEC} : 0});
   }
   close_the_rest(calls, table);
-  TRY(calls.run(receiver.process.leader(), receiver.process.pid()));
+  TRY(calls.run(receiver.process.representative(), receiver.process.seen_as()));
   TRY(set_owners(receiver, table));
   for (const DescriptorRecord& descriptor : table)
     given_.try_emplace(descriptor.description, receiver.process.pid(), RemoteFd{descriptor.fd});
@@ -291,7 +292,7 @@ Result<> Distribution::settle() {
   job.description = [&](uint64_t id) -> Result<sys::UniqueFd> {
     auto given = given_.find(id);
     if (given == given_.end()) return sys::UniqueFd();
-    sys::UniqueFd process = TRY(sys::pidfd_open(given->second.first.number));
+    sys::UniqueFd process = TRY(sys::pidfd_of_thread(tracee::living_thread(given->second.first)));
     return sys::pidfd_getfd(process.get(), given->second.second);
   };
   for (const Record& record : source_.records()) {
@@ -300,7 +301,7 @@ Result<> Distribution::settle() {
     uint64_t id = TRY(description_in(record, *kind)).id;
     sys::UniqueFd ours = TRY(job.description(id));
     if (!ours.valid()) continue;  // It waits in a message.
-    Pid holder = given_.at(id).first;
+    Pid holder = tracee::living_thread(given_.at(id).first);
     job.root = sys::proc_path(holder, "root");
     TRY(kind->settle(record.payload, ours.get(), job).in(kind->name));
   }
@@ -315,7 +316,8 @@ Result<> Distribution::set_owners(Receiver& receiver, const std::vector<Descript
     tracee::Table calls(receiver.hands);
     f_owner_ex value{static_cast<__pid_type>(owner->second.owner_type), owner->second.owner};
     calls.must("F_SETOWN_EX", SYS_fcntl, {static_cast<uint64_t>(descriptor.fd), F_SETOWN_EX, calls.in(value)});
-    TRY(calls.run(receiver.process.leader(), receiver.process.pid()).in(fmt::format("fd {}", descriptor.fd)));
+    TRY(calls.run(receiver.process.representative(), receiver.process.seen_as())
+            .in(fmt::format("fd {}", descriptor.fd)));
     owners_.erase(owner);
   }
   return {};
@@ -334,7 +336,7 @@ Result<> take_in(Receiver& receiver, int fd, const image::FileLock& saved) {
   uint64_t number = static_cast<uint64_t>(fd);
   size_t set = lease ? calls.ask(SYS_fcntl, {number, F_SETLEASE, type})
                      : calls.ask(SYS_fcntl, {number, F_SETLK, calls.in(lock)});
-  TRY(calls.run(receiver.process.leader(), receiver.process.pid()));
+  TRY(calls.run(receiver.process.representative(), receiver.process.seen_as()));
   int64_t result = calls.result(set);
   if (result == -EAGAIN || result == -EACCES)
     return unfit(fmt::format("the file is {} by another process, and the job held a {} on it: end that process",

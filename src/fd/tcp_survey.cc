@@ -16,7 +16,7 @@ namespace {
 Result<TcpEnd> look_at(const Facts& facts) {
   int fd = facts.ours.get();
   TcpEnd end{.facts = &facts, .info = TRY(sys::tcp_info(fd)), .local = TRY(sys::own_address(fd))};
-  end.apart = TRY(sys::foreign_network(fd, facts.pid));
+  end.apart = TRY(sys::foreign_network(fd, facts.seen_as));
   if (end.info.state == TCP_SYN_SENT) {
     // getpeername(2) says no: sock_diag is asked for the peer.
     return end;

@@ -31,7 +31,7 @@ bool recognises(const Facts& facts, const CaptureContext& context) {
 
 // It is opened again by a process that has it, and leads there to the terminal of that process's session.
 Result<> check_is_own(const Facts& facts, int number) {
-  proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(facts.pid, "stat"))));
+  proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(facts.seen_as, "stat"))));
   if (stat.tty_nr == number) return {};
   return refusal(facts, "is the controlling terminal of another session than its holder's", "close it");
 }

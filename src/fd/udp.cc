@@ -161,7 +161,7 @@ Result<> record_state(const Facts& facts, const UdpSurvey& survey, UdpRecord& re
 }
 
 Result<> capture(const Facts& facts, const image::Description& description, CaptureContext& context) {
-  if (context.udp == nullptr) context.udp = TRY(UdpSurvey::make(context, facts.pid));
+  if (context.udp == nullptr) context.udp = TRY(UdpSurvey::make(context, facts.seen_as));
   UdpRecord record;
   record.description = description;
   record.socket = facts.stat.st_ino;

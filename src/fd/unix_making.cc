@@ -40,7 +40,7 @@ Result<std::pair<sys::UniqueFd, sys::UniqueFd>> make_socket_pair(int type,
 Result<std::optional<SeenUnixSocket>> look_at_unix_socket(const Facts& facts) {
   std::optional<sys::UnixSocketState> state = TRY(sys::unix_socket_state(facts.stat.st_ino));
   if (state) return std::optional(SeenUnixSocket{*std::move(state), false});
-  std::optional<sys::UniqueFd> network = TRY(sys::foreign_network(facts.ours.get(), facts.pid));
+  std::optional<sys::UniqueFd> network = TRY(sys::foreign_network(facts.ours.get(), facts.seen_as));
   if (!network) return std::optional<SeenUnixSocket>();
   state = TRY(sys::unix_socket_state(facts.stat.st_ino, network->get()));
   return state ? std::optional(SeenUnixSocket{*std::move(state), true}) : std::nullopt;

@@ -87,7 +87,7 @@ Result<> record_missing_peer(const Facts& facts, CaptureContext& context, UnixSo
   if (!context.waiting_connections) TRY(find_waiting_connections(context));
   if (context.waiting_connections->contains(record.socket)) {
     record.state = State::kWaits;
-    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(facts.pid, "status"))));
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(facts.seen_as, "status"))));
     record.holder = {facts.job_pid.number, status.uids[1], status.gids[1]};
     if (TRY(sys::bytes_sent_unread(facts.ours.get())) == 0) return {};
     return passing_refusal(facts, "what was sent over a connection that nobody has accepted yet cannot be seen",

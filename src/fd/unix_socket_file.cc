@@ -29,7 +29,9 @@ bool is_the_file(const std::string& path, uint32_t inode) {
 }
 
 // The process's mounts and root may not be ours.
-std::string as_we_see(const Facts& facts, const std::string& path) { return sys::proc_path(facts.pid, "root") + path; }
+std::string as_we_see(const Facts& facts, const std::string& path) {
+  return sys::proc_path(facts.seen_as, "root") + path;
+}
 
 // Servers bind to a name of their own and rename the file to the public one.
 std::string find_renamed(const Facts& facts, const std::string& directory, uint32_t inode) {
@@ -47,7 +49,7 @@ std::string find_renamed(const Facts& facts, const std::string& directory, uint3
 Result<std::string> absolute_socket_path(const Facts& facts, const std::string& name) {
   std::string path = path_in(name);
   if (path.starts_with('/')) return path;
-  return TRY(sys::readlink(sys::proc_path(facts.pid, "cwd"))) + "/" + path;
+  return TRY(sys::readlink(sys::proc_path(facts.seen_as, "cwd"))) + "/" + path;
 }
 
 Result<std::optional<image::SocketFile>> find_socket_file(const Facts& facts, const std::string& name, uint32_t inode) {

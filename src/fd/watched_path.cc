@@ -24,7 +24,7 @@ Inode inode_of(const proc::InotifyWatch& watch) { return {watch.sdev, watch.ino,
 class Search {
  public:
   Search(const Facts& inotify, const CaptureContext& context, sys::UniqueFd probe)
-      : inotify_(inotify), context_(context), probe_(std::move(probe)), root_(sys::proc_path(inotify.pid, "root")) {
+      : inotify_(inotify), context_(context), probe_(std::move(probe)), root_(sys::proc_path(inotify.seen_as, "root")) {
     for (const proc::InotifyWatch& watch : inotify.info.inotify) {
       missing_.insert(inode_of(watch));
       numbers_.insert(watch.ino);
@@ -64,7 +64,7 @@ class Search {
     std::set<int> seen;
     for (const auto& [number, facts] : context_.by_number) {
       if (facts->link.starts_with('/')) guess_name(facts->link);
-      if (seen.insert(number.first).second) guess_names_of(Pid{number.first});
+      if (seen.insert(number.first).second) guess_names_of(facts->seen_as);
     }
     for (const std::string& name : context_.names) guess_name(name);
   }

@@ -227,6 +227,9 @@ struct ThreadRecord {
   std::array<uint64_t, 5> capabilities{};  // inheritable, permitted, effective, bounding, ambient
   uint32_t securebits = 0;
   bool no_new_privs = false;
+  // The first of its process, which has ended while others go on: of the fields above, those that others can see count.
+  bool ended = false;
+  uint32_t exit_status = 0;  // exit(2)
 
   template <class A>
   void fields(A& a) {
@@ -239,6 +242,7 @@ struct ThreadRecord {
     a("memory_policy", memory_policy);
     a("death_signal", death_signal), a("timer_slack_ns", timer_slack_ns), a("resume", resume);
     a("capabilities", capabilities), a("securebits", securebits), a("no_new_privs", no_new_privs);
+    a("ended", ended), a("exit_status", exit_status);
   }
 };
 

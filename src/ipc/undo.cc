@@ -65,7 +65,7 @@ Result<bool> is_out_of_range(Member& member, int set, Operations& operations, si
   tracee::Table table(member.hands);
   uint64_t array = table.in(operations.bytes());
   size_t call = table.ask(SYS_semop, {static_cast<uint64_t>(set), array, operations.size()});
-  TRY(table.run(member.process.leader(), member.process.pid()));
+  TRY(table.run(member.process.representative(), member.process.seen_as()));
   int64_t result = table.result(call);
   if (result == -ERANGE) return true;
   // One that may not change the semaphores has not done so.
@@ -117,7 +117,7 @@ Result<> check_not_shared(std::span<Member> members) {
   for (size_t i = 0; i < members.size(); ++i)
     for (size_t other = i + 1; other < members.size(); ++other) {
       Result<std::strong_ordering> order =
-          sys::compare_resources(members[i].process.pid(), members[other].process.pid(), KCMP_SYSVSEM);
+          sys::compare_resources(members[i].process.seen_as(), members[other].process.seen_as(), KCMP_SYSVSEM);
       if (TRY(std::move(order)) == std::strong_ordering::equal)
         return refused(
             fmt::format("processes {} and {} share what they have to undo of semaphores (CLONE_SYSVSEM), "
@@ -160,7 +160,7 @@ Result<> restore_undo(Member& member, const std::vector<SemaphoreSetRecord>& set
         tracee::Table table(member.hands);
         uint64_t array = table.in(operations.bytes());
         table.must("semop", SYS_semop, {static_cast<uint64_t>(set.owner.id), array, operations.size()});
-        TRY(table.run(member.process.leader(), member.process.pid()));
+        TRY(table.run(member.process.representative(), member.process.seen_as()));
         left -= step;
       }
     }

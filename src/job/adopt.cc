@@ -10,6 +10,7 @@
 #include "sys/file.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
+#include "tracee/first_thread.h"
 
 namespace stint::job {
 namespace {
@@ -23,11 +24,11 @@ std::vector<std::string> split_arguments(const std::string& cmdline) {
 }
 
 // The terminal of a process that has one among its standard streams; 0 for none.
-uint64_t look_at_streams(Pid root, Job& job) {
+uint64_t look_at_streams(Pid seen_as, Job& job) {
   constexpr unsigned kFirstUnix98Slave = 136, kLastUnix98Slave = 143;
   uint64_t terminal = 0;
   for (int fd = 0; fd < 3; ++fd) {
-    Result<struct stat> found = sys::stat(sys::proc_path(root, fmt::format("fd/{}", fd)));
+    Result<struct stat> found = sys::stat(sys::proc_path(seen_as, fmt::format("fd/{}", fd)));
     if (!found) continue;
     bool is_terminal = S_ISCHR(found->st_mode) && major(found->st_rdev) >= kFirstUnix98Slave &&
                        major(found->st_rdev) <= kLastUnix98Slave;
@@ -56,6 +57,7 @@ Result<image::StandIn> parent_of(Pid root, const proc::Stat& stat, const proc::S
 }  // namespace
 
 Result<Job> look_at(Pid root) {
+  Pid seen_as = tracee::living_thread(root);
   proc::Stat stat = TRY(proc::parse_stat(TRY(sys::read_proc(root, "stat"))));
   proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(root, "status"))));
   if (status.uids[0] != sys::effective_user())
@@ -64,15 +66,15 @@ Result<Job> look_at(Pid root) {
     return refused(fmt::format("process {} ({}) is part of the kernel", root.number, stat.comm));
   Job job;
   job.stand_ins = {TRY(parent_of(root, stat, status))};
-  job.terminal_device = look_at_streams(root, job);
+  job.terminal_device = look_at_streams(seen_as, job);
   if (job.terminal_device != 0 && stat.session == 0)
     return refused(
         fmt::format("process {} ({}) uses a terminal, and its session is not of this PID namespace: start it by "
                     "setsid(1), or under `stint run`",
                     root.number, stat.comm));
-  job.arguments = split_arguments(TRY(sys::read_proc(root, "cmdline")));
+  job.arguments = split_arguments(TRY(sys::read_proc(seen_as, "cmdline")));
   if (job.arguments.empty()) job.arguments.push_back(stat.comm);
-  job.working_directory = TRY(sys::readlink(sys::proc_path(root, "cwd")));
+  job.working_directory = TRY(sys::readlink(sys::proc_path(seen_as, "cwd")));
   job.uid = status.uids[0], job.gid = status.gids[0];
   job.contained = true;
   job.started = sys::realtime_s();

@@ -17,6 +17,7 @@
 #include "sys/ptrace.h"
 #include "sys/signal.h"
 #include "sys/socket.h"
+#include "tracee/first_thread.h"
 
 namespace stint::job {
 namespace {
@@ -52,7 +53,7 @@ constexpr int kReaping_ms = 3000;
 bool is_zombie(int number) {
   Result<std::string> text = sys::read_proc(Pid{number}, "stat");
   Result<proc::Stat> stat = text ? proc::parse_stat(*text) : Result<proc::Stat>(std::move(text).error());
-  return stat && stat->state == 'Z';
+  return stat && tracee::life_of(*stat) == tracee::Life::kZombie;
 }
 
 Result<pid_t> fork_exactly(int number, bool as_sibling) {

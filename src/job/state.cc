@@ -18,6 +18,7 @@
 #include "sys/poll.h"
 #include "sys/process.h"
 #include "sys/procfs.h"
+#include "tracee/first_thread.h"
 
 namespace stint::job {
 namespace {
@@ -269,7 +270,7 @@ bool is_alive(const Member& member) {
   Result<std::string> text = sys::read_proc(member.pid, "stat");
   if (!text) return false;
   Result<proc::Stat> stat = proc::parse_stat(*text);
-  return stat && stat->starttime == member.start_time && stat->state != 'Z' && stat->state != 'X';
+  return stat && stat->starttime == member.start_time && tracee::life_of(*stat) == tracee::Life::kLives;
 }
 
 JobState state_of(const Job& job) {

@@ -20,7 +20,7 @@ static_assert(kSubmitAtOnce * sizeof(uint64_t) + kTakeAtOnce * sizeof(io_event) 
 Result<AioNoops> AioNoops::prepare(tracee::StoppedProcess& process, tracee::Hands& hands, Target target,
                                    Bytes affinity) {
   // The requests must name it before it is open.
-  RemoteFd descriptor = TRY(tracee::lowest_free_number(process.pid()));
+  RemoteFd descriptor = TRY(tracee::lowest_free_number(process.seen_as()));
   return AioNoops(process, hands, target, descriptor, std::move(affinity));
 }
 
@@ -78,10 +78,10 @@ void AioNoops::take_events(uint64_t count) {
 Result<> AioNoops::run() {
   if (moved_) table_.ask(SYS_sched_setaffinity, {0, affinity_.size(), table_.in(affinity_)});
   table_.ask(SYS_close, {static_cast<uint64_t>(descriptor_.number)});
-  TRY(table_.run(process_.leader(), process_.pid()));
+  TRY(table_.run(process_.representative(), process_.seen_as()));
   int64_t opened = table_.result(0);
   if (opened == descriptor_.number) return {};
-  (void)hands_.call(process_.leader(), "close", {SYS_close, {static_cast<uint64_t>(opened)}});
+  (void)hands_.call(process_.representative(), "close", {SYS_close, {static_cast<uint64_t>(opened)}});
   return failed("a descriptor in it has another number than the lowest that was free");
 }
 

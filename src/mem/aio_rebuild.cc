@@ -28,9 +28,9 @@ class Context {
     if (TRY(pass(saved->waiting.size(), false)) != saved->waiting.size())
       return unfit(fmt::format("{} events wait in it, more than this host's kernel lets wait in such a one",
                                saved->waiting.size()));
-    TRY(tracee::poke(process_.pid(), record_.start + aio_event_offset(0), record_.content.data() + aio_event_offset(0),
+    TRY(tracee::poke(process_.seen_as(), record_.start + aio_event_offset(0), record_.content.data() + aio_event_offset(0),
                      record_.content.size() - aio_event_offset(0)));
-    AioRingHeader now = TRY(tracee::peek(process_.pid(), RemotePtr<AioRingHeader>(record_.start)));
+    AioRingHeader now = TRY(tracee::peek(process_.seen_as(), RemotePtr<AioRingHeader>(record_.start)));
     if (now.head != saved->head || now.tail != saved->tail) return failed("its events are not where they were");
     return {};
   }
@@ -42,13 +42,13 @@ class Context {
     tracee::Table table(hands_);
     uint64_t id = table.out<uint64_t>();
     table.must("io_setup (see fs.aio-max-nr)", SYS_io_setup, {aio_requests_for(size), id});
-    TRY(table.run(process_.leader(), process_.pid()));
+    TRY(table.run(process_.representative(), process_.seen_as()));
     uint64_t at = table.value<uint64_t>(id);
-    AioRingHeader header = TRY(tracee::peek(process_.pid(), RemotePtr<AioRingHeader>(at)));
+    AioRingHeader header = TRY(tracee::peek(process_.seen_as(), RemotePtr<AioRingHeader>(at)));
     if (sizeof(header) + header.nr * sizeof(io_event) != size)
       return unfit("this host's kernel makes larger contexts, because more processors are possible on it");
     tracee::Call move{SYS_mremap, {at, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, record_.start}};
-    TRY(hands_.call(process_.leader(), "mremap", move));
+    TRY(hands_.call(process_.representative(), "mremap", move));
     return {};
   }
 
@@ -56,7 +56,7 @@ class Context {
   // context's requests to itself.
   Result<uint64_t> pass(uint64_t count, bool taken) {
     constexpr uint64_t kAtOnce = 64;  // A context of the smallest size has as many.
-    Bytes affinity = TRY(sys::get_affinity(process_.leader().tid));
+    Bytes affinity = TRY(sys::get_affinity(process_.representative().tid));
     uint32_t cpu = 0;
     while (cpu < 8 * affinity.size() && (static_cast<uint8_t>(affinity[cpu / 8]) >> cpu % 8 & 1) == 0) ++cpu;
     uint64_t passed = 0;
@@ -87,7 +87,7 @@ class Context {
 Result<> rebuild_aio_ring(tracee::StoppedProcess& process, tracee::Hands& hands, const image::AioRingRecord& ring) {
   auto rebuild = [&]() -> Result<> {
     if (ring.has_context) return Context(process, hands, ring).rebuild();
-    return tracee::poke(process.pid(), ring.start, ring.content.data(), ring.content.size());
+    return tracee::poke(process.seen_as(), ring.start, ring.content.data(), ring.content.size());
   };
   return rebuild().in(fmt::format("asynchronous I/O context {:#x}", ring.start));
 }

@@ -39,7 +39,7 @@ class Probe {
   // Whether none was under way. What was done before is in the ring, in any case. `everywhere`: on each processor.
   Result<bool> none_under_way(bool everywhere) {
     everywhere_ = everywhere;
-    ring_ = TRY(read_aio_ring(TRY(read_mapping(process_.pid(), range_))));
+    ring_ = TRY(read_aio_ring(TRY(read_mapping(process_.seen_as(), range_))));
     uint32_t most = aio_most_requests(ring_.slots, cpus_.size());
     if (ring_.waiting.size() >= most) return true;
     passed_ = 0;
@@ -53,7 +53,7 @@ class Probe {
  private:
   // What they do is to be noted before there are others.
   Result<AioNoops> noops() {
-    Bytes affinity = TRY(sys::get_affinity(process_.leader().tid));
+    Bytes affinity = TRY(sys::get_affinity(process_.representative().tid));
     AioNoops made = TRY(AioNoops::prepare(process_, hands_, {range_.start, serial_ + 1}, std::move(affinity)));
     ++serial_;
     request_ = made.request();
@@ -96,7 +96,7 @@ class Probe {
   }
 
   Result<> try_to_undo() {
-    TRY(hands_.call(process_.leader(), "getpid", {SYS_getpid}));  // No table is under way any more.
+    TRY(hands_.call(process_.representative(), "getpid", {SYS_getpid}));  // No table is under way any more.
     if (!noted_) TRY(note_events());
     for (int round = 0; !has_come_round() && round < kMostRounds; ++round) TRY(pass_some(round));
     return put_back();
@@ -123,7 +123,7 @@ class Probe {
 
   // The events of the last table: ours are counted, the others kept. They are no more than there are slots.
   Result<> note_events() {
-    Bytes content = TRY(read_mapping(process_.pid(), range_));
+    Bytes content = TRY(read_mapping(process_.seen_as(), range_));
     AioRingHeader header;
     std::memcpy(&header, content.data(), sizeof(header));
     auto is_ours = [&](const io_event& event) { return event.obj == request_ && event.data == serial_; };
@@ -150,10 +150,10 @@ class Probe {
     ring_.head = ring_.after(ring_.tail, ring_.slots - ring_.waiting.size());
     uint32_t at = ring_.head;
     for (const io_event& event : ring_.waiting) {
-      TRY(tracee::poke(process_.pid(), range_.start + aio_event_offset(at), &event, sizeof(event)));
+      TRY(tracee::poke(process_.seen_as(), range_.start + aio_event_offset(at), &event, sizeof(event)));
       at = ring_.after(at, 1);
     }
-    return tracee::poke(process_.pid(), RemotePtr<uint32_t>(range_.start + offsetof(AioRingHeader, head)), ring_.head);
+    return tracee::poke(process_.seen_as(), RemotePtr<uint32_t>(range_.start + offsetof(AioRingHeader, head)), ring_.head);
   }
 
   tracee::StoppedProcess& process_;
@@ -185,7 +185,7 @@ Result<> wait_until_none(Probe& probe, int64_t deadline) {
 
 Result<bool> has_context(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t start) {
   tracee::Call none_of_its_events{SYS_io_getevents, {start, 0, 0, 0, 0}};
-  int64_t result = TRY(hands.run(process.leader(), {&none_of_its_events, 1})).front();
+  int64_t result = TRY(hands.run(process.representative(), {&none_of_its_events, 1})).front();
   if (result < 0 && result != -EINVAL) return os_error("io_getevents", static_cast<int>(-result));
   return result >= 0;
 }
@@ -223,7 +223,7 @@ Result<std::vector<image::AioRingRecord>> settle_aio(tracee::StoppedProcess& pro
         Probe probe(process, hands, vma->range, cpus);
         TRY(wait_until_none(probe, deadline));
       }
-      record.content = TRY(read_mapping(process.pid(), vma->range));
+      record.content = TRY(read_mapping(process.seen_as(), vma->range));
       if (record.has_context) leave_out_the_past(record.content, TRY(read_aio_ring(record.content)));
       records.push_back(std::move(record));
       return {};

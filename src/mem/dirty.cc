@@ -13,9 +13,9 @@ bool can_follow() { return sys::can_follow_writes(); }
 Result<Follower> Follower::start(tracee::StoppedProcess& process, tracee::Hands& hands,
                                  std::span<const proc::Vma> vmas) {
   tracee::Call make{SYS_userfaultfd, {static_cast<uint64_t>(sys::kUserfaultFlags)}};
-  sys::UniqueFd userfault = TRY(hands.open_for_us(process.leader(), "userfaultfd", make));
+  sys::UniqueFd userfault = TRY(hands.open_for_us(process.representative(), "userfaultfd", make));
   TRY(sys::set_asynchronous_write_protect(userfault.get()));
-  Follower follower(process.pid(), std::move(userfault), TRY(sys::Pagemap::open(process.pid())));
+  Follower follower(process.seen_as(), std::move(userfault), TRY(sys::Pagemap::open(process.seen_as())));
   for (const proc::Vma& vma : vmas) {
     if (vma.shared || !vma.anonymous()) continue;
     // Whole mappings, so that none is split. One that the kernel refuses is not followed.

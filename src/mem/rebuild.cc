@@ -48,7 +48,7 @@ constexpr Advice kAdvice[] = {{"sr", MADV_SEQUENTIAL}, {"rr", MADV_RANDOM},    {
 
 // Long lists go out in several tables.
 Result<> Rebuild::flush(tracee::Table& table) {
-  TRY(table.run(process_.leader(), process_.pid()));
+  TRY(table.run(process_.representative(), process_.seen_as()));
   table = tracee::Table(hands_);
   return {};
 }
@@ -57,7 +57,7 @@ Result<> empty_memory(tracee::StoppedProcess& process, tracee::Hands& hands, Ran
   tracee::Table table(hands);
   table.must("munmap", SYS_munmap, {0, keep.start});
   table.must("munmap", SYS_munmap, {keep.end, kTaskSize - keep.end});
-  return table.run(process.leader(), process.pid());
+  return table.run(process.representative(), process.seen_as());
 }
 
 namespace {
@@ -65,7 +65,7 @@ namespace {
 Result<> attach_segment(tracee::StoppedProcess& process, tracee::Hands& hands, uint64_t object, uint64_t start) {
   uint64_t id = object & ~(image::kSysvSegment | image::kSysvReadOnly);
   uint64_t flags = (object & image::kSysvReadOnly) != 0 ? SHM_RDONLY : 0;
-  TRY(hands.call(process.leader(), "shmat", {SYS_shmat, {id, start, flags}}));
+  TRY(hands.call(process.representative(), "shmat", {SYS_shmat, {id, start, flags}}));
   return {};
 }
 
@@ -73,7 +73,7 @@ Result<> attach_segment(tracee::StoppedProcess& process, tracee::Hands& hands, u
 
 Result<> remove_segments(tracee::StoppedProcess& process, tracee::Hands& hands, std::span<const int> ids) {
   for (int id : ids)
-    TRY(hands.call(process.leader(), "IPC_RMID", {SYS_shmctl, {static_cast<uint64_t>(id), IPC_RMID, 0}}));
+    TRY(hands.call(process.representative(), "IPC_RMID", {SYS_shmctl, {static_cast<uint64_t>(id), IPC_RMID, 0}}));
   return {};
 }
 
@@ -87,12 +87,12 @@ Result<> stage_shared_memory(tracee::StoppedProcess& process, tracee::Hands& han
     uint64_t size = page_up(sources.memory.at(id).size);
     constexpr uint64_t kFlags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | kMapFixedNoReplace;
     tracee::Call map{SYS_mmap, {start, size, PROT_READ | PROT_WRITE, kFlags, ~uint64_t{0}, 0}};
-    TRY(hands.call(process.leader(), "mmap shared memory", map));
+    TRY(hands.call(process.representative(), "mmap shared memory", map));
     Placement place = [&, start = start](uint64_t offset, uint64_t*) -> Result<FillTarget> {
       if (offset >= size) return damaged("a page lies outside of its shared memory");
       return FillTarget{start + offset, false};
     };
-    TRY(fill_space(process.pid(), source, image::kObjectSpace | id, place, [](uint64_t) { return false; }));
+    TRY(fill_space(process.seen_as(), source, image::kObjectSpace | id, place, [](uint64_t) { return false; }));
   }
   return {};
 }
@@ -100,8 +100,8 @@ Result<> stage_shared_memory(tracee::StoppedProcess& process, tracee::Hands& han
 Result<> Rebuild::map_vdso(uint64_t vvar_start, uint64_t vdso_start) {
   tracee::Table table(hands_);
   table.must("ARCH_MAP_VDSO_64", SYS_arch_prctl, {kArchMapVdso64, vvar_start});
-  TRY(table.run(process_.leader(), process_.pid()));
-  std::string text = TRY(sys::read_proc(process_.pid(), "maps"));
+  TRY(table.run(process_.representative(), process_.seen_as()));
+  std::string text = TRY(sys::read_proc(process_.seen_as(), "maps"));
   for (const proc::Vma& vma : TRY(proc::parse_maps(text)))
     if (vma.name == proc::VmaName::kVdso && vma.range.start == vdso_start) return {};
   return unfit("this kernel lays out its vDSO differently from the one where the checkpoint was taken");
@@ -183,7 +183,7 @@ Result<> drop_staging(tracee::StoppedProcess& process, tracee::Hands& hands, con
   tracee::Table table(hands);
   for (const auto& [id, start] : sources.staging)
     table.must("munmap", SYS_munmap, {start, page_up(sources.memory.at(id).size)});
-  return table.run(process.leader(), process.pid());
+  return table.run(process.representative(), process.seen_as());
 }
 
 Result<> Rebuild::fill(int32_t job_pid) {
@@ -204,7 +204,7 @@ Result<> Rebuild::fill(int32_t job_pid) {
     const image::VmaRecord* vma = find(offset);
     return vma != nullptr && vma->backing != image::Backing::kAnonymous;
   };
-  return fill_space(process_.pid(), source_, static_cast<uint64_t>(job_pid), place, zero_matters);
+  return fill_space(process_.seen_as(), source_, static_cast<uint64_t>(job_pid), place, zero_matters);
 }
 
 Result<> Rebuild::advise() {

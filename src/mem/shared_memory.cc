@@ -106,7 +106,7 @@ Result<std::vector<unsigned char>> pages_that_exist(tracee::StoppedProcess& proc
   tracee::Table table(hands);
   uint64_t at = table.room(pages);
   table.must("mincore", SYS_mincore, {address, pages * kPageSize, at});
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
   for (uint64_t page = 0; page < pages; ++page) exists[page] = table.value<unsigned char>(at + page) & 1;
   return exists;
 }
@@ -125,7 +125,7 @@ Result<> SharedMemory::find_end(Object& object) {
   const Mapping& longest =
       *std::ranges::max_element(object.mappings, {}, [](const Mapping& one) { return end_in_object(one.usage.vma); });
   const proc::Vma& vma = longest.usage.vma;
-  sys::UniqueFd memory = TRY(sys::open_memory(longest.process->pid()));
+  sys::UniqueFd memory = TRY(sys::open_memory(longest.process->seen_as()));
   auto is_there = [&](uint64_t offset) {
     std::byte looked_at;
     return sys::read_memory_file(memory.get(), vma.range.start + (offset - vma.offset), &looked_at, 1).has_value();
@@ -164,7 +164,7 @@ Result<> SharedMemory::save_mapped(Object& object, image::Sink& sink) {
 Result<> SharedMemory::save_part(const Mapping& mapping, Range part, image::Sink& sink) {
   constexpr uint64_t kPagesAtOnce = tracee::Hands::kScratchSize / 2;
   const proc::Vma& vma = mapping.usage.vma;
-  Copier copier(mapping.process->pid(), image::kObjectSpace | vma.inode, sink);
+  Copier copier(mapping.process->seen_as(), image::kObjectSpace | vma.inode, sink);
   for (uint64_t at = part.start; at < part.end;) {
     uint64_t address = vma.range.start + (at - vma.offset);
     uint64_t pages = std::min(kPagesAtOnce, (part.end - at) / kPageSize);

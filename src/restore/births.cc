@@ -165,7 +165,7 @@ Result<Newborn*> Births::bear(Newborn& parent, const Wanted& child) {
   args.set_tid = table.in(child.pid);
   args.set_tid_size = 1;
   size_t clone = table.ask(SYS_clone3, {table.in(args), sizeof(args)});
-  TRY(table.run(*thread, parent.process.pid()));
+  TRY(table.run(*thread, parent.process.seen_as()));
   int64_t result = table.result(clone);
   if (result == -EEXIST)
     return unfit(fmt::format("pid {} is taken here; restart when it has ended, or contained", child.pid));
@@ -195,20 +195,20 @@ Result<> Births::make_own_area(Newborn& child, const Newborn& parent) {
     tracee::Hands hands = tracee::Hands::borrow_area(child.process, inherited);
     constexpr uint64_t kFlags = tracee::kAreaMapFlags | kMapFixedNoReplace;
     tracee::Call map{SYS_mmap, {own.start, own.size(), PROT_READ | PROT_WRITE | PROT_EXEC, kFlags, ~uint64_t{0}, 0}};
-    TRY(hands.call(child.process.leader(), "map the table-runner's area", map));
+    TRY(hands.call(child.process.representative(), "map the table-runner's area", map));
     for (int advice : tracee::kAreaAdvice)
-      TRY(hands.call(child.process.leader(), "madvise",
+      TRY(hands.call(child.process.representative(), "madvise",
                      {SYS_madvise, {own.start, own.size(), static_cast<uint64_t>(advice)}}));
   }
   Bytes code = tracee::area_code_page();
-  TRY(tracee::poke(child.process.pid(), own.start, code.data(), code.size()));
+  TRY(tracee::poke(child.process.seen_as(), own.start, code.data(), code.size()));
   TRY(call(child, "munmap", {SYS_munmap, {inherited.start, inherited.size()}}));
   return {};
 }
 
 Result<int64_t> Births::call(Newborn& in, const char* name, const tracee::Call& call) {
   tracee::Hands hands = tracee::Hands::borrow_area(in.process, in.area_range(plan_));
-  return hands.call(in.process.leader(), name, call);
+  return hands.call(in.process.representative(), name, call);
 }
 
 Result<> Births::new_session(Newborn& leader) {
@@ -238,7 +238,7 @@ Result<> Births::make_threads(Newborn& one) {
       args.set_tid_size = 1;
       table.must("clone3", SYS_clone3, {table.in(args), sizeof(args)});
     }
-    TRY(table.run(one.process.leader(), one.process.pid()));
+    TRY(table.run(one.process.representative(), one.process.seen_as()));
   }
   for (Pid tid : hands.take_newborns()) {
     tracee::Thread thread;
@@ -255,7 +255,7 @@ Result<> Births::make_threads(Newborn& one) {
 // The one whose child `child` is.
 Result<tracee::Thread*> Births::thread_to_bear(Newborn& parent, const Wanted& child) {
   int32_t number = child.plan == nullptr ? 0 : child.plan->record.parent_thread;
-  if (number == 0 || parent.plan == nullptr || child.ppid != parent.pid) return &parent.process.leader();
+  if (number == 0 || parent.plan == nullptr || child.ppid != parent.pid) return &parent.process.representative();
   TRY(make_threads(parent));
   const std::vector<image::ThreadRecord>& threads = parent.plan->threads;
   for (size_t i = 0; i < threads.size(); ++i)
@@ -430,7 +430,7 @@ Result<> Births::set_foreground(Newborn& leader) {
   tracee::Hands hands = tracee::Hands::borrow_area(leader.process, leader.area_range(plan_));
   tracee::Table table(hands);
   table.must("tcsetpgrp", SYS_ioctl, {static_cast<uint64_t>(ptys_.at(leader.pty)), TIOCSPGRP, table.in(group)});
-  TRY(table.run(leader.process.leader(), leader.process.pid()));
+  TRY(table.run(leader.process.representative(), leader.process.seen_as()));
   return moment == nullptr ? Result<>() : let_end(leader, *moment);
 }
 
@@ -441,14 +441,14 @@ Result<> Births::end_as_before(Newborn& zombie) {
   const image::ZombieRecord& record = *zombie.zombie;
   std::array<char, 16> name{};
   std::ranges::copy(record.comm.substr(0, 15), name.begin());
-  tracee::Thread& leader = zombie.process.leader();
+  tracee::Thread& leader = zombie.process.representative();
   tracee::Hands hands = tracee::Hands::borrow_area(zombie.process, zombie.area_range(plan_));
   tracee::Table table(hands);
   table.must("PR_SET_NAME", SYS_prctl, {PR_SET_NAME, table.in(name)});
   table.must("setrlimit", SYS_prlimit64, {0, RLIMIT_CORE, table.in(rlimit{}), 0});
   if (proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(leader.tid, "status")))); now.uids[0] != record.uid)
     table.must("setresuid", SYS_setresuid, {record.uid, record.uid, record.uid});
-  TRY(table.run(leader, zombie.process.pid()));
+  TRY(table.run(leader, zombie.process.seen_as()));
   if (int signal = WTERMSIG(record.exit_code); signal != 0) {
     TRY(sys::set_signal_mask(leader.tid, 0));
     zombie.process.kill(signal);
@@ -465,7 +465,7 @@ Result<> Births::drop_signals(Newborn& parent) {
   for (int64_t taken = 1; taken > 0;) {
     tracee::Table table(hands);
     size_t wait = table.ask(SYS_rt_sigtimedwait, {table.in(~uint64_t{0}), 0, table.in(timespec{}), sizeof(uint64_t)});
-    TRY(table.run(parent.process.leader(), parent.process.pid()));
+    TRY(table.run(parent.process.representative(), parent.process.seen_as()));
     taken = table.result(wait);
   }
   return {};

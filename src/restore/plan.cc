@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <ranges>
 #include <set>
 
 #include "task/cpu.h"
@@ -96,6 +97,9 @@ class Reading {
     std::ranges::stable_partition(process.threads, [](const image::ThreadRecord& t) { return t.tid == t.pid; });
     if (process.threads.front().tid != process.record.pid)
       return damaged(fmt::format("process {} lacks its first thread", process.record.pid));
+    bool others_ended = std::ranges::any_of(process.threads | std::views::drop(1), &image::ThreadRecord::ended);
+    if (others_ended || (process.threads.front().ended && process.threads.size() == 1))
+      return damaged(fmt::format("process {} has a thread that cannot have ended", process.record.pid));
     std::ranges::sort(process.vmas, {}, &image::VmaRecord::start);
     uint64_t end = 0;
     for (const image::VmaRecord& vma : process.vmas) {

@@ -13,6 +13,7 @@
 #include "task/interrupted.h"
 #include "task/process.h"
 #include "task/thread.h"
+#include "tracee/first_thread.h"
 
 namespace stint::restore {
 namespace {
@@ -87,14 +88,20 @@ Result<> Takeover::finish_all() {
   for (auto one = everybody.rbegin(); one != everybody.rend(); ++one) {
     if (one->plan->record.stop_signal == 0) continue;
     TRY(finish(*one).in(title(*one)));
-    for (size_t i = 0; i < one->plan->threads.size(); ++i)
-      task::note_sleep(one->process.threads()[i], one->plan->threads[i].resume, deadlines_);
+    note_sleeps(*one);
     TRY(one->process.thaw_into_stop(one->plan->record.stop_signal).in(title(*one)));
     if (one->plan->record.stop_is_known) TRY(births_->take_stop(*one));
   }
   for (Newborn& one : everybody)
     if (one.plan->record.stop_signal == 0) TRY(finish(one).in(title(one)));
   return {};
+}
+
+// A first thread that has ended by now is none of the process's.
+void Takeover::note_sleeps(Newborn& one) {
+  size_t ended = one.plan->threads.size() - one.process.threads().size();
+  for (size_t i = 0; i < one.process.threads().size(); ++i)
+    task::note_sleep(one.process.threads()[i], one.plan->threads[i + ended].resume, deadlines_);
 }
 
 Result<> Takeover::restore_memory(Newborn& one) {
@@ -115,7 +122,7 @@ Result<> Takeover::restore_memory(Newborn& one) {
   int exe_fd = one.exe_file == record.exe_file || exe == sources_.files.end() ? -1 : exe->second;
   one.exe_file = record.exe_file;
   TRY(task::restore_memory_map(record, exe_fd, table));
-  return table.run(one.process.leader(), one.process.pid());
+  return table.run(one.process.representative(), one.process.seen_as());
 }
 
 Result<const ProcessPlan*> Takeover::plan_of(int32_t pid) const {
@@ -132,7 +139,7 @@ Result<> Takeover::seal(Newborn& root) {
   for (const auto& [id, fd] : sources_.memfds)
     if (uint32_t seals = sources_.memory.at(id).seals; seals > 1)
       table.must("F_ADD_SEALS", SYS_fcntl, {static_cast<uint64_t>(fd), kAddSeals, seals});
-  return table.empty() ? Result<>() : table.run(root.process.leader(), root.process.pid());
+  return table.empty() ? Result<>() : table.run(root.process.representative(), root.process.seen_as());
 }
 
 Result<> Takeover::restore_state(Newborn& one, fd::Distribution& descriptors) {
@@ -150,7 +157,7 @@ Result<> Takeover::finish(Newborn& one) {
   TRY(births_->make_threads(one).in("threads"));
   {
     // The last ones: with them the area goes, unless a thread is to go on in it.
-    tracee::Entrance entrance{std::nullopt, TRY(tracee::find_bare_foothold(one.process.pid()))};
+    tracee::Entrance entrance{std::nullopt, TRY(tracee::find_bare_foothold(one.process.seen_as()))};
     tracee::Hands hands = tracee::Hands::adopt_area(one.process, entrance, one.area_range(plan_));
     for (size_t i = 0; i < threads.size(); ++i)
       TRY(task::restore_thread(one.process, one.process.threads()[i], hands, threads[i])
@@ -164,6 +171,10 @@ Result<> Takeover::finish(Newborn& one) {
       if (task::needs_area(resume)) hands.keep_area();
     }
   }
+  if (const image::ThreadRecord& first = threads.front(); first.ended) {
+    tracee::Foothold foothold = TRY(tracee::find_bare_foothold(one.process.seen_as()));
+    TRY(tracee::end_first_thread(one.process, foothold, static_cast<int>(first.exit_status)).in("its first thread"));
+  }
   return task::restore_dumpable(one.process, one.plan->record);
 }
 
@@ -171,25 +182,24 @@ Result<> Takeover::finish(Newborn& one) {
 Result<> Takeover::take_foreground(Newborn& root) {
   if (!root.plan->record.controlling_terminal || plan_.job.foreground_pgid <= 0) return {};
   tracee::Hands hands = hands_in(root, plan_);
-  tracee::Thread& leader = root.process.leader();
+  tracee::Thread& leader = root.process.representative();
   tracee::Table open(hands);
   constexpr char kPath[] = "/dev/tty";
   uint64_t path = open.in(bytes_of({kPath, sizeof(kPath)}));
   size_t opened = open.must("open /dev/tty", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), path, O_RDWR | O_CLOEXEC});
-  TRY(open.run(leader, root.process.pid()));
+  TRY(open.run(leader, root.process.seen_as()));
   uint64_t terminal = static_cast<uint64_t>(open.result(opened));
   tracee::Table set(hands);
   set.must("tcsetpgrp", SYS_ioctl, {terminal, TIOCSPGRP, set.in(plan_.job.foreground_pgid)});
   set.must("close", SYS_close, {terminal});
-  return set.run(leader, root.process.pid());
+  return set.run(leader, root.process.seen_as());
 }
 
 void Takeover::go() {
   std::vector<tracee::StoppedProcess*> processes;
   for (Newborn& one : births_->everybody()) {
     if (one.plan->record.stop_signal != 0) continue;
-    for (size_t i = 0; i < one.plan->threads.size(); ++i)
-      task::note_sleep(one.process.threads()[i], one.plan->threads[i].resume, deadlines_);
+    note_sleeps(one);
     processes.push_back(&one.process);
   }
   tracee::thaw_together(processes);

@@ -29,6 +29,7 @@ class Takeover {
   Result<> restore_state(Newborn& one, fd::Distribution& descriptors);
   Result<> finish(Newborn& one);
   Result<> finish_all();
+  void note_sleeps(Newborn& one);
   Result<> take_foreground(Newborn& root);
   void go();
 

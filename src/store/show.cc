@@ -81,7 +81,9 @@ std::pair<std::string, std::string> position_of(const image::ThreadRecord& threa
   return {fmt::format("{:x}", registers.rip), in_call ? fmt::format("{}", registers.orig_rax) : "-"};
 }
 
-std::string resumption_of(const image::ResumeCall& resume) {
+std::string resumption_of(const image::ThreadRecord& thread) {
+  if (thread.ended) return fmt::format("has ended, status {}", thread.exit_status);
+  const image::ResumeCall& resume = thread.resume;
   std::string left = resume.time_left_ns < 0 ? "" : fmt::format(", {} ms left", resume.time_left_ns / 1'000'000);
   switch (resume.kind) {
     case image::ResumeKind::kAsIs:
@@ -203,7 +205,7 @@ Result<std::string> threads_table(const Reader& reader) {
   for (const image::ThreadRecord& thread : TRY(all_of<image::ThreadRecord>(reader, RecordType::kThread))) {
     auto [at, call] = position_of(thread);
     table.add({fmt::format("{}", thread.pid), fmt::format("{}", thread.tid), printable(thread.comm), at, call,
-               resumption_of(thread.resume), fmt::format("{}", thread.pending.size()),
+               resumption_of(thread), fmt::format("{}", thread.pending.size()),
                fmt::format("{:x}", thread.signal_mask)});
   }
   return table.text();

@@ -46,7 +46,7 @@ Result<> unshare(int flags) {
 }
 
 Result<> enter_namespaces_of(Pid process, int flags) {
-  UniqueFd pidfd = TRY(pidfd_open(process.number));
+  UniqueFd pidfd = TRY(pidfd_of_thread(process));
   TRY(call("setns", [&] { return ::setns(pidfd.get(), flags); }));
   return {};
 }

@@ -1,6 +1,7 @@
 #include "sys/process.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
@@ -63,6 +64,19 @@ Result<std::strong_ordering> compare_resources(Pid a, Pid b, int type) {
 
 Result<UniqueFd> pidfd_open(pid_t pid, unsigned flags) {
   return UniqueFd(static_cast<int>(TRY(call("pidfd_open", [&] { return ::syscall(SYS_pidfd_open, pid, flags); }))));
+}
+
+Result<UniqueFd> pidfd_of_thread(Pid thread) {
+  constexpr unsigned kThread = O_EXCL;  // PIDFD_THREAD
+  Result<UniqueFd> pidfd = pidfd_open(thread.number, kThread);
+  if (pidfd.has_value() || pidfd.error().os_errno() != EINVAL) return pidfd;
+  pidfd = pidfd_open(thread.number);
+  if (pidfd.has_value() || pidfd.error().os_errno() != EINVAL) return pidfd;
+  return refused(
+      fmt::format("thread {} is not the first of its process, which has ended, and this kernel gives nobody what such "
+                  "a process has "
+                  "open: use Linux 6.9 or later",
+                  thread.number));
 }
 
 Result<> pidfd_signal(int pidfd, int signal) {

@@ -49,6 +49,8 @@ Result<std::strong_ordering> compare_resources(Pid a, Pid b, int type);
 
 // `flags`: PIDFD_NONBLOCK, PIDFD_THREAD.
 Result<UniqueFd> pidfd_open(pid_t pid, unsigned flags = 0);
+// For what a thread has. kRefused before Linux 6.9 if it is not the first of its process.
+Result<UniqueFd> pidfd_of_thread(Pid thread);
 // ESRCH when the process has ended: a pidfd never means another process.
 Result<> pidfd_signal(int pidfd, int signal);
 Result<> kill(pid_t pid, int signal);

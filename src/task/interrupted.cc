@@ -307,7 +307,7 @@ Result<> point_into_runner(tracee::StoppedProcess& process, tracee::Thread& thre
                            tracee::Hands& hands) {
   uint64_t slot = TRY(hands.resume_slot());
   ResumeSlot image = slot_image(slot, thread, resume);
-  TRY(tracee::poke(process.pid(), RemotePtr<ResumeSlot>(slot), image));
+  TRY(tracee::poke(process.seen_as(), RemotePtr<ResumeSlot>(slot), image));
   // As if the call had just been interrupted in there: the kernel makes it again, or ends it with EINTR if a handler is
   // to run, and no signal comes in between.
   sys::Registers& registers = thread.in_runner.emplace(thread.registers);
@@ -346,7 +346,7 @@ Result<int64_t> reissue(tracee::StoppedProcess& process, tracee::Thread& thread,
                         tracee::Hands& hands) {
   constexpr int kSystemCallStop = SIGTRAP | 0x80;
   uint64_t slot = TRY(hands.resume_slot());
-  TRY(tracee::poke(process.pid(), RemotePtr<ResumeSlot>(slot), slot_image(slot, thread, resume)));
+  TRY(tracee::poke(process.seen_as(), RemotePtr<ResumeSlot>(slot), slot_image(slot, thread, resume)));
   sys::Registers registers = thread.registers;
   registers.rbx = slot;
   registers.rip = hands.area().runner;

@@ -46,7 +46,7 @@ Result<std::vector<image::MemoryPolicy>> mapping_policies(tracee::StoppedProcess
     std::vector<PolicyQuestion> questions;
     for (size_t i = policies.size(); i < addresses.size() && table.calls() < tracee::Hands::kTableCalls; ++i)
       questions.push_back(ask(table, addresses[i], MPOL_F_ADDR));
-    TRY(table.run(process.leader(), process.pid()));
+    TRY(table.run(process.representative(), process.seen_as()));
     for (const PolicyQuestion& question : questions) policies.push_back(policy_in(table, question));
   }
   return policies;

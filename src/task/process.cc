@@ -45,15 +45,23 @@ Result<int> job_number(Pid pid, size_t depth) {
 
 }  // namespace
 
-Result<ProcessFacts> look_at_tasks(Pid process, const std::vector<tracee::Thread>& threads) {
+Result<ProcessFacts> look_at_tasks(const tracee::StoppedProcess& process) {
   ProcessFacts facts;
-  facts.stat = TRY(proc::parse_stat(TRY(sys::read_proc(process, "stat"))));
-  facts.status = TRY(proc::parse_status(TRY(sys::read_proc(process, "status"))));
+  facts.stat = TRY(proc::parse_stat(TRY(sys::read_proc(process.seen_as(), "stat"))));
+  facts.status = TRY(proc::parse_status(TRY(sys::read_proc(process.seen_as(), "status"))));
+  std::vector<Pid> tids;
+  for (const tracee::Thread& thread : process.threads()) tids.push_back(thread.tid);
+  if (process.seen_as() != process.pid()) {
+    const proc::Stat& first =
+        facts.ended_first.emplace(TRY(proc::parse_stat(TRY(sys::read_proc(process.pid(), "stat")))));
+    facts.stat.pid = first.pid, facts.stat.comm = first.comm, facts.stat.exit_signal = first.exit_signal;
+    tids.push_back(process.pid());
+  }
   size_t depth = facts.status.nspid.size();
-  for (const tracee::Thread& thread : threads) {
-    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
-    facts.job_tids[thread.tid.number] = depth <= 1 ? thread.tid.number : innermost(status.nspid, thread.tid.number);
-    facts.threads[thread.tid.number] = std::move(status);
+  for (Pid tid : tids) {
+    proc::Status status = TRY(proc::parse_status(TRY(sys::read_proc(tid, "status"))));
+    facts.job_tids[tid.number] = depth <= 1 ? tid.number : innermost(status.nspid, tid.number);
+    facts.threads[tid.number] = std::move(status);
   }
   return facts;
 }
@@ -67,23 +75,23 @@ Result<> look_at_process(Pid process, ProcessFacts& facts) {
 }
 
 Result<std::optional<Readable>> Readable::open(tracee::StoppedProcess& process, tracee::Hands& hands) {
-  if (sys::open_proc(process.pid(), "fd", O_RDONLY | O_DIRECTORY).has_value()) return std::optional<Readable>();
+  if (sys::open_proc(process.seen_as(), "fd", O_RDONLY | O_DIRECTORY).has_value()) return std::optional<Readable>();
   tracee::Table table(hands);
   size_t before = table.must("PR_GET_DUMPABLE", SYS_prctl, {PR_GET_DUMPABLE});
   table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, 1});
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
   return std::optional(Readable(process, hands, static_cast<uint32_t>(table.result(before))));
 }
 
 Readable::~Readable() {
   // 2 comes from the kernel alone and cannot be set; for others it means the same as 0.
   if (process_ == nullptr || dumpable_ == 1 || process_->threads().empty()) return;
-  (void)hands_->call(process_->leader(), "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 0}});
+  (void)hands_->call(process_->representative(), "PR_SET_DUMPABLE", {SYS_prctl, {PR_SET_DUMPABLE, 0}});
 }
 
 Result<> restore_dumpable(tracee::StoppedProcess& process, const image::ProcessRecord& record) {
   if (record.dumpable == 1) return {};
-  tracee::Foothold foothold = TRY(tracee::find_bare_foothold(process.pid()));
+  tracee::Foothold foothold = TRY(tracee::find_bare_foothold(process.seen_as()));
   int64_t result = TRY(tracee::inject_call(process, foothold, {SYS_prctl, {PR_SET_DUMPABLE, 0}}));
   return result < 0 ? Result<>(os_error("PR_SET_DUMPABLE", static_cast<int>(-result))) : Result<>();
 }
@@ -165,7 +173,7 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   image::ProcessRecord record;
   fill_from_facts(facts, record);
   record.ppid = TRY(job_number(Pid{facts.stat.ppid}, facts.status.nspid.size()));
-  TRY(read_proc_settings(process.pid(), record));
+  TRY(read_proc_settings(process.seen_as(), record));
 
   tracee::Table table(hands);
   ActionQuestions actions(table);
@@ -179,7 +187,7 @@ Result<image::ProcessRecord> capture_process(tracee::StoppedProcess& process, tr
   uint64_t limits = table.room(RLIM_NLIMITS * sizeof(rlimit));
   for (uint64_t which = 0; which < RLIM_NLIMITS; ++which)
     table.must("getrlimit", SYS_prlimit64, {0, which, 0, limits + which * sizeof(rlimit)});
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
 
   actions.answer(table, record);
   record.memory_map.brk = static_cast<uint64_t>(table.result(brk));
@@ -204,7 +212,7 @@ Result<> restore_limits(tracee::StoppedProcess& process, tracee::Hands& hands, c
     rlimit wanted{record.limits[which].soft, record.limits[which].hard};
     calls.push_back(table.ask(SYS_prlimit64, {0, which, table.in(wanted), 0}));
   }
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
   for (uint64_t which = 0; which < record.limits.size(); ++which) {
     int64_t result = table.result(calls[which]);
     if (result >= 0) continue;
@@ -245,14 +253,14 @@ void ask_for_flags(tracee::Table& table, const image::ProcessRecord& record) {
 // Capabilities that the kernel does not know give EINVAL: nobody can have them.
 Result<> restore_bounding_set(tracee::StoppedProcess& process, tracee::Hands& hands,
                               const image::ProcessRecord& record) {
-  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(process.pid(), "status"))));
+  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(process.seen_as(), "status"))));
   if ((now.cap_bounding & ~record.bounding_set) == 0) return {};
   tracee::Table table(hands);
   std::vector<size_t> drops;
   for (uint64_t capability = 0; capability < 64; ++capability)
     if ((record.bounding_set >> capability & 1) == 0)
       drops.push_back(table.ask(SYS_prctl, {PR_CAPBSET_DROP, capability}));
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
   for (size_t drop : drops)
     if (table.result(drop) < 0 && table.result(drop) != -EINVAL)
       return os_error("PR_CAPBSET_DROP", static_cast<int>(-table.result(drop)));
@@ -269,12 +277,12 @@ Result<> restore_process(tracee::StoppedProcess& process, tracee::Hands& hands, 
   table.must("umask", SYS_umask, {record.umask});
   ask_for_flags(table, record);
   TRY(restore_actions(record, table));
-  TRY(table.run(process.leader(), process.pid()));
+  TRY(table.run(process.representative(), process.seen_as()));
   if (table.result(chdir) < 0)
     return os_error("chdir", static_cast<int>(-table.result(chdir)))
         .in(fmt::format("working directory {}", record.cwd))
         .as(ErrorKind::kUnfit);
-  return restore_proc_settings(process.pid(), record);
+  return restore_proc_settings(process.seen_as(), record);
 }
 
 Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, tracee::Table& table) {
@@ -293,14 +301,14 @@ Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, trac
 
 Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
                               const image::ProcessRecord& record) {
-  tracee::Thread& leader = process.leader();
+  tracee::Thread& leader = process.representative();
   TRY(restore_bounding_set(process, hands, record));
   TRY(restore_limits(process, hands, record));
   tracee::Table table(hands);
   table.must("personality", SYS_personality, {record.personality});
-  TRY(table.run(leader, process.pid()));
+  TRY(table.run(leader, process.seen_as()));
   TRY(queue_pending(process, leader, hands, record.pending, record.pid, record.pid, true));
-  return restore_timers(record, hands, leader, process.pid());
+  return restore_timers(record, hands, leader, process.seen_as());
 }
 
 }  // namespace stint::task

@@ -17,12 +17,13 @@ struct ProcessFacts {
   proc::Status status;
   std::string exe, cwd, root;
   Bytes auxv;
-  std::map<int, int> job_tids;          // our number of each thread -> the job's
-  std::map<int, proc::Status> threads;  // by our number
-  int job_number() const { return status.nspid.empty() ? stat.pid : status.nspid.back(); }
+  std::map<int, int> job_tids;            // our number of each thread -> the job's
+  std::map<int, proc::Status> threads;    // by our number
+  std::optional<proc::Stat> ended_first;  // of the first thread, where it has ended; its status is among the threads'
+  int job_number() const { return status.nstgid.empty() ? stat.pid : status.nstgid.back(); }
 };
 // stat, status and the threads: what is open to everybody.
-Result<ProcessFacts> look_at_tasks(Pid process, const std::vector<tracee::Thread>& threads);
+Result<ProcessFacts> look_at_tasks(const tracee::StoppedProcess& process);
 // The rest, once the process is readable.
 Result<> look_at_process(Pid process, ProcessFacts& facts);
 

@@ -34,7 +34,7 @@ class Questions {
     branch_ = table_.ask(SYS_prctl, {PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH});
     thread_keys_ = ask_for_keyring(KEY_SPEC_THREAD_KEYRING);
     process_keys_ = ask_for_keyring(KEY_SPEC_PROCESS_KEYRING);
-    return table_.run(thread, process.pid());
+    return table_.run(thread, process.seen_as());
   }
 
   Result<> judge() const {

@@ -92,7 +92,8 @@ Result<> Relations::check_shared() const {
   for (const Shared& shared : kShared) {
     std::optional<Error> failure;
     auto before = [&](const Member* a, const Member* b) {
-      Result<std::strong_ordering> order = sys::compare_resources(a->process->pid(), b->process->pid(), shared.type);
+      Result<std::strong_ordering> order =
+          sys::compare_resources(a->process->seen_as(), b->process->seen_as(), shared.type);
       if (order.has_value()) return *order == std::strong_ordering::less;
       if (!failure) failure = std::move(order).error();
       return a < b;
@@ -148,19 +149,19 @@ Result<> Relations::note_parent_threads() {
 Result<int32_t> Relations::foreground_of(const Member& leader) const {
   const proc::Stat& stat = leader.facts->stat;
   if (auto known = numbers_.find(stat.tpgid); known != numbers_.end()) return known->second;
-  tracee::Thread& thread = leader.process->leader();
+  tracee::Thread& thread = leader.process->representative();
   tracee::Table open(*leader.hands);
   constexpr char kPath[] = "/dev/tty";
   uint64_t flags = O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK;
   uint64_t path = open.in(bytes_of({kPath, sizeof(kPath)}));
   size_t opened = open.must("open /dev/tty", SYS_openat, {static_cast<uint64_t>(AT_FDCWD), path, flags});
-  TRY(open.run(thread, leader.process->pid()));
+  TRY(open.run(thread, leader.process->seen_as()));
   uint64_t terminal = static_cast<uint64_t>(open.result(opened));
   tracee::Table ask(*leader.hands);
   uint64_t group = ask.out<int32_t>();
   size_t asked = ask.ask(SYS_ioctl, {terminal, TIOCGPGRP, group});
   ask.must("close", SYS_close, {terminal});
-  TRY(ask.run(thread, leader.process->pid()));
+  TRY(ask.run(thread, leader.process->seen_as()));
   return ask.result(asked) < 0 ? 0 : ask.value<int32_t>(group);
 }
 
@@ -171,7 +172,7 @@ Result<siginfo_t> Relations::ask(const Member& parent, int32_t child, int what) 
   uint64_t whom = child == 0 ? P_ALL : P_PID;
   uint64_t options = static_cast<uint64_t>(what | WNOHANG | WNOWAIT | __WALL);
   size_t wait = table.ask(SYS_waitid, {whom, static_cast<uint64_t>(child), info, options, 0});
-  TRY(table.run(parent.process->leader(), parent.process->pid()));
+  TRY(table.run(parent.process->representative(), parent.process->seen_as()));
   return table.result(wait) < 0 ? siginfo_t{} : table.value<siginfo_t>(info);
 }
 

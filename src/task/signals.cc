@@ -83,7 +83,7 @@ Result<> queue_pending(tracee::StoppedProcess& process, tracee::Thread& thread, 
       else
         table.must("rt_tgsigqueueinfo (see ulimit -i)", SYS_rt_tgsigqueueinfo, {group, one, signal, at});
     }
-    TRY(table.run(thread, process.pid()));
+    TRY(table.run(thread, process.seen_as()));
   }
   return {};
 }

@@ -1,6 +1,7 @@
 #include "task/thread.h"
 
 #include <linux/capability.h>
+#include <linux/futex.h>
 #include <linux/rseq.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -76,7 +77,7 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   table.must("PR_GET_PDEATHSIG", SYS_prctl, {PR_GET_PDEATHSIG, death});
   size_t slack = table.must("PR_GET_TIMERSLACK", SYS_prctl, {PR_GET_TIMERSLACK});
   PolicyQuestion policy = ask_for_thread_policy(table);
-  TRY(table.run(thread, process.pid()));
+  TRY(table.run(thread, process.seen_as()));
   record.memory_policy = policy_in(table, policy);
   stack_t alternate = table.value<stack_t>(stack);
   record.altstack_sp = reinterpret_cast<uint64_t>(alternate.ss_sp);
@@ -87,6 +88,23 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
   record.death_signal = table.value<int>(death);
   record.timer_slack_ns = static_cast<uint64_t>(table.result(slack));
   record.securebits = static_cast<uint32_t>(table.result(securebits));
+  return record;
+}
+
+Result<image::ThreadRecord> look_at_ended_thread(const proc::Stat& stat, const proc::Status& status) {
+  Pid tid{status.pid};
+  image::ThreadRecord record;
+  record.ended = true;
+  record.exit_status = static_cast<uint32_t>(stat.exit_code) >> 8 & 0xff;
+  record.comm = without_newline(TRY(sys::read_proc(tid, "comm")));
+  record.signal_mask = status.sig_blocked;
+  record.altstack_flags = SS_DISABLE;
+  record.sched_attr = TRY(sys::get_sched_attr(tid));
+  record.affinity = TRY(sys::get_affinity(tid));
+  record.io_priority = TRY(sys::get_io_priority(tid));
+  record.capabilities = {status.cap_inheritable, status.cap_permitted, status.cap_effective, status.cap_bounding,
+                         status.cap_ambient};
+  record.no_new_privs = status.no_new_privs;
   return record;
 }
 
@@ -114,8 +132,9 @@ void ask_for_thread_state(tracee::Table& table, const image::ThreadRecord& recor
     stack.ss_flags = static_cast<int>(record.altstack_flags);
     table.must("sigaltstack", SYS_sigaltstack, {table.in(stack), 0});
   }
-  if (record.robust_list != 0)
-    table.must("set_robust_list", SYS_set_robust_list, {record.robust_list, record.robust_list_size});
+  // Where it has none, too: the maker had one.
+  uint64_t size = record.robust_list != 0 ? record.robust_list_size : sizeof(robust_list_head);
+  table.must("set_robust_list", SYS_set_robust_list, {record.robust_list, size});
   table.must("set_tid_address", SYS_set_tid_address, {record.clear_child_tid});
   std::array<char, 16> name{};
   std::memcpy(name.data(), record.comm.data(), std::min<size_t>(record.comm.size(), 15));
@@ -131,15 +150,16 @@ void ask_for_thread_state(tracee::Table& table, const image::ThreadRecord& recor
 
 Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
                         const image::ThreadRecord& record) {
-  if (record.registers.size() != sizeof(thread.registers)) return damaged("registers of another size");
+  if (!record.ended && record.registers.size() != sizeof(thread.registers)) return damaged("registers of another size");
   tracee::Table table(hands);
   ask_for_thread_state(table, record);
-  TRY(table.run(thread, process.pid()));
+  TRY(table.run(thread, process.seen_as()));
   TRY(queue_pending(process, thread, hands, record.pending, record.pid, record.tid, false));
   TRY(restore_scheduling(thread.tid, record));
+  thread.signal_mask = record.signal_mask;
+  if (record.ended) return {};
   TRY(sys::set_xstate(thread.tid, record.xstate).in("the processor's extended state").as(ErrorKind::kUnfit));
   std::memcpy(&thread.registers, record.registers.data(), sizeof(thread.registers));
-  thread.signal_mask = record.signal_mask;
   note_alternate_stack(thread, record);
   return {};
 }
@@ -161,7 +181,7 @@ Result<> restore_ids(tracee::StoppedProcess& process, tracee::Thread& thread, tr
   calls.push_back(table.ask(SYS_setresuid, {uid, uid, uid}));
   table.must("PR_SET_DUMPABLE", SYS_prctl, {PR_SET_DUMPABLE, 1});
   table.must("PR_SET_PDEATHSIG", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(record.death_signal)});
-  TRY(table.run(thread, process.pid()));
+  TRY(table.run(thread, process.seen_as()));
   for (size_t call : calls)
     if (table.result(call) < 0)
       return os_error("setresuid", static_cast<int>(-table.result(call)))
@@ -192,7 +212,7 @@ Result<> restore_credentials(tracee::StoppedProcess& process, tracee::Thread& th
       table.must("PR_CAP_AMBIENT_RAISE", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability});
   if (!others && record.securebits != 0) table.must("PR_SET_KEEPCAPS", SYS_prctl, {PR_SET_KEEPCAPS, 1});
   if (record.no_new_privs) table.must("PR_SET_NO_NEW_PRIVS", SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
-  return table.run(thread, process.pid());
+  return table.run(thread, process.seen_as());
 }
 
 }  // namespace stint::task

@@ -17,8 +17,12 @@ Result<image::ThreadRecord> capture_thread(tracee::StoppedProcess& process, trac
                                            tracee::Hands& hands, int32_t job_pid, int32_t job_tid,
                                            const proc::Status& status);
 
+// The first thread of a process, which has ended while others go on: what is still seen of it.
+Result<image::ThreadRecord> look_at_ended_thread(const proc::Stat& stat, const proc::Status& status);
+
 // Gives a new thread what the record says, but for its registers: these it gets at release
-// (thread.registers, thread.signal_mask are set here). All threads exist already. Leaves capabilities alone.
+// (thread.registers, thread.signal_mask are set here). All threads exist already. Leaves capabilities alone. One that
+// is to end again (tracee/first_thread) can do so then.
 Result<> restore_thread(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
                         const image::ThreadRecord& record);
 

@@ -94,8 +94,8 @@ Result<Pending> capture_timers(tracee::StoppedProcess& process, tracee::Hands& h
   Pending before = TRY(capture_pending(process));
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     tracee::Table table(hands);
-    TimerQuestions timers = TRY(TimerQuestions::make(table, process.pid(), job_tid));
-    TRY(table.run(process.leader(), process.pid()));
+    TimerQuestions timers = TRY(TimerQuestions::make(table, process.seen_as(), job_tid));
+    TRY(table.run(process.representative(), process.seen_as()));
     timers.answer(table, record);
     Pending after = TRY(capture_pending(process));
     if (after == before) return after;

@@ -43,8 +43,8 @@ bool holds(Pid process, std::span<const proc::Vma> vmas, const abi::LedgerAreas&
 Result<Entrance> find_entrance(const StoppedProcess& process, std::span<const proc::Vma> vmas,
                                const abi::LedgerAreas* published) {
   Entrance entrance;
-  if (published == nullptr || published->proof_value == 0 || !holds(process.pid(), vmas, *published)) {
-    entrance.foothold = TRY(find_foothold(process.pid(), vmas));
+  if (published == nullptr || published->proof_value == 0 || !holds(process.seen_as(), vmas, *published)) {
+    entrance.foothold = TRY(find_foothold(process.seen_as(), vmas));
     return entrance;
   }
   for (const Thread& thread : process.threads())

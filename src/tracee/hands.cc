@@ -71,7 +71,7 @@ namespace {
 
 Result<int64_t> call_through(StoppedProcess& process, const Entrance& entrance, const Call& call) {
   if (!entrance.lent.has_value()) return inject_call(process, entrance.foothold, call);
-  return TRY(Hands::in_area(process, *entrance.lent).run(process.leader(), {&call, 1})).front();
+  return TRY(Hands::in_area(process, *entrance.lent).run(process.representative(), {&call, 1})).front();
 }
 
 }  // namespace
@@ -92,11 +92,11 @@ Result<Hands> Hands::map_area(StoppedProcess& process, const Entrance& entrance)
   if (start < 0) return os_error("map an area for the table-runner: mmap", static_cast<int>(-start));
   uint64_t address = static_cast<uint64_t>(start);
   Bytes code = area_code_page();
-  TRY(poke(process.pid(), address, code.data(), code.size()));
+  TRY(poke(process.seen_as(), address, code.data(), code.size()));
   Hands hands = adopt_area(process, entrance, {address, address + size});
   std::vector<Call> advise;
   for (int advice : kAreaAdvice) advise.push_back({SYS_madvise, {address, size, static_cast<uint64_t>(advice)}});
-  for (int64_t result : TRY(hands.run(process.leader(), advise)))
+  for (int64_t result : TRY(hands.run(process.representative(), advise)))
     if (result < 0) return os_error("madvise", static_cast<int>(-result));
   return hands;
 }
@@ -172,11 +172,11 @@ Result<> Hands::write_table(Thread& thread, std::span<const Call> calls, int sig
     entry.result = -ECANCELED;
   }
   size_t used = kTableOffset - kFrameOffset + calls.size() * sizeof(abi::RunnerCall);
-  TRY(poke(process_->pid(), area_.start + kFrameOffset, &image, used));
+  TRY(poke(process_->seen_as(), area_.start + kFrameOffset, &image, used));
   uint64_t at = area_.start + kSigframeOffset;
   Bytes xstate = TRY(sys::get_xstate(thread.tid));
   Bytes sigframe = build_sigframe(at, thread.registers, thread.signal_mask, xstate);
-  return poke(process_->pid(), at, sigframe.data(), sigframe.size());
+  return poke(process_->seen_as(), at, sigframe.data(), sigframe.size());
 }
 
 namespace {
@@ -209,8 +209,8 @@ Result<RemoteFd> lowest_free_number(Pid process) {
 
 Result<sys::UniqueFd> Hands::open_for_us(Thread& thread, const char* name, Call open) {
   // The table must know the number before the call has given it.
-  RemoteFd number = TRY(lowest_free_number(process_->pid()));
-  sys::UniqueFd process = TRY(sys::pidfd_open(process_->pid().number));
+  RemoteFd number = TRY(lowest_free_number(process_->seen_as()));
+  sys::UniqueFd process = TRY(sys::pidfd_of_thread(process_->seen_as()));
   open.stop_on_error = true;
   const Call calls[] = {open, {SYS_close, {static_cast<uint64_t>(number.number)}}};
   Result<sys::UniqueFd> ours = failed("its descriptor was not looked for");
@@ -307,7 +307,7 @@ Result<std::vector<int64_t>> Hands::run_one_table(Thread& thread, std::span<cons
   TRY(give_back(thread));
   std::vector<abi::RunnerCall> table(calls.size());
   size_t size = table.size() * sizeof(abi::RunnerCall);
-  size_t got = TRY(sys::read_memory(process_->pid(), area_.start + kTableOffset, table.data(), size));
+  size_t got = TRY(sys::read_memory(process_->seen_as(), area_.start + kTableOffset, table.data(), size));
   if (got != size) return failed("the table-runner's results cannot be read");
   std::vector<int64_t> results;
   for (const abi::RunnerCall& entry : table) results.push_back(entry.result);

@@ -82,7 +82,7 @@ TEST_F(HandsTest, CallsMadeInAnotherProcessSeeThatProcess) {
     Result<Hands> hands = mapped_hands(*stopped);
     ASSERT_TRUE(hands.has_value()) << hands.error().text();
     std::vector<Call> calls(600, Call{SYS_getpid});
-    Result<std::vector<int64_t>> results = hands->run(stopped->leader(), calls);
+    Result<std::vector<int64_t>> results = hands->run(stopped->representative(), calls);
     ASSERT_TRUE(results.has_value()) << results.error().text();
     EXPECT_EQ(results->size(), 600u);
     for (int64_t result : *results) EXPECT_EQ(result, child.pid().number);
@@ -103,7 +103,7 @@ TEST_P(FailingHandsTest, TheProgramGoesOnWhenItIsLetGoWhicheverCallFailed) {
       ASSERT_TRUE(stopped.has_value()) << stopped.error().text();
       fault::Injection injection(failing, GetParam());
       if (Result<Hands> hands = mapped_hands(*stopped); hands.has_value())
-        (void)hands->run(stopped->leader(), std::vector<Call>(3, Call{SYS_getpid})).has_value();
+        (void)hands->run(stopped->representative(), std::vector<Call>(3, Call{SYS_getpid})).has_value();
       stopped->thaw();
       calls = std::max(calls, injection.calls());
     }
@@ -123,7 +123,7 @@ TEST_F(HandsTest, AFailedCallThatMustNotFailEndsTheTable) {
   Result<Hands> hands = mapped_hands(*stopped);
   ASSERT_TRUE(hands.has_value()) << hands.error().text();
   Call calls[] = {{SYS_close, {999}, true}, {SYS_getpid}};
-  Result<std::vector<int64_t>> results = hands->run(stopped->leader(), calls);
+  Result<std::vector<int64_t>> results = hands->run(stopped->representative(), calls);
   ASSERT_TRUE(results.has_value()) << results.error().text();
   EXPECT_EQ(*results, (std::vector<int64_t>{-EBADF, -ECANCELED}));
 }
@@ -140,7 +140,7 @@ TEST_F(HandsTest, TheProgramGoesOnWhenItsTracerIsKilledInsideATable) {
     timespec two_seconds{2, 0};
     if (!poke(child.pid(), RemotePtr<timespec>(hands->scratch()), two_seconds).has_value()) return 3;
     Call sleep{SYS_nanosleep, {hands->scratch(), 0}};
-    (void)hands->run(stopped->leader(), {&sleep, 1});
+    (void)hands->run(stopped->representative(), {&sleep, 1});
     return 4;
   });
   usleep(500'000);

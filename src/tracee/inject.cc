@@ -54,16 +54,6 @@ Result<> step(Thread& thread) {
   return {};
 }
 
-// To the next stop at the edge of a system call.
-Result<> to_system_call_stop(Thread& thread) {
-  while (true) {
-    TRY(sys::ptrace_to_system_call(thread.tid));
-    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
-    if (!status.has_value() || status->exited()) return failed(fmt::format("thread {} has ended", thread.tid.number));
-    if (status->event() == 0 && status->signal() == kSystemCallStop) return {};
-  }
-}
-
 // The address of what calls rt_sigreturn(2), and the frame for it, below a thread's stack pointer.
 class WayBack {
  public:
@@ -100,7 +90,7 @@ Thread& choose_thread(StoppedProcess& process, const Foothold& foothold) {
     uint64_t stack = thread.registers.rsp;
     if (foothold.stack.contains(stack) && stack - foothold.stack.start > kRoom) return thread;
   }
-  return process.leader();
+  return process.representative();
 }
 
 }  // namespace
@@ -131,10 +121,19 @@ Result<Foothold> find_bare_foothold(Pid process) {
   return foothold;
 }
 
+Result<> to_system_call_stop(Thread& thread) {
+  while (true) {
+    TRY(sys::ptrace_to_system_call(thread.tid));
+    std::optional<sys::WaitStatus> status = TRY(sys::wait_thread(thread.tid, true));
+    if (!status.has_value() || status->exited()) return failed(fmt::format("thread {} has ended", thread.tid.number));
+    if (status->event() == 0 && status->signal() == kSystemCallStop) return {};
+  }
+}
+
 Result<int64_t> inject_call(StoppedProcess& process, const Foothold& foothold, const Call& call) {
   Thread& thread = choose_thread(process, foothold);
   std::optional<WayBack> way_back;
-  if (foothold.has_way_back()) way_back = TRY(WayBack::lay(process.pid(), thread, foothold));
+  if (foothold.has_way_back()) way_back = TRY(WayBack::lay(process.seen_as(), thread, foothold));
   sys::Registers registers = thread.registers;
   registers.rip = foothold.system_call;
   registers.rax = call.nr;
@@ -154,7 +153,7 @@ Result<int64_t> inject_call(StoppedProcess& process, const Foothold& foothold, c
   TRY(sys::ptrace_continue(thread.tid));
   TRY(step(thread));
   TRY(give_back(thread));
-  if (way_back.has_value()) TRY(way_back->remove(process.pid()));
+  if (way_back.has_value()) TRY(way_back->remove(process.seen_as()));
   return static_cast<int64_t>(registers.rax);
 }
 

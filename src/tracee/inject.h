@@ -36,6 +36,9 @@ Result<Foothold> find_foothold(Pid process, std::span<const proc::Vma> vmas);
 // One without a way back, for a process that is lost with us in any case.
 Result<Foothold> find_bare_foothold(Pid process);
 
+// To the next stop at the edge of a system call.
+Result<> to_system_call_stop(Thread& thread);
+
 // Makes the call in one of the process's threads; the result is as the kernel returns it (-errno).
 Result<int64_t> inject_call(StoppedProcess& process, const Foothold& foothold, const Call& call);
 

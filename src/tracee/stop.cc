@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "proc/process.h"
 #include "sys/holder.h"
@@ -70,7 +71,8 @@ Result<Settled> settle(Thread& thread) {
 Result<StoppedProcess> StoppedProcess::stop(Pid process, std::chrono::milliseconds patience, long options) {
   StoppedProcess stopped(process, options);
   Clock::time_point deadline = Clock::now() + patience;
-  while (TRY(stopped.seize_new_threads(deadline))) TRY(stopped.wait_for_stops(deadline));
+  bool first_has_ended = false;
+  while (TRY(stopped.seize_new_threads(deadline, first_has_ended))) TRY(stopped.wait_for_stops(deadline));
   if (stopped.threads_.empty()) return failed("it has ended");
   return stopped;
 }
@@ -89,10 +91,9 @@ Result<StoppedProcess> StoppedProcess::stop_newborn(Pid process, long options) {
 
 namespace {
 
-// Whether a thread has ended but is still shown, as it is for a moment. (The first thread of a process is shown for as
-// long as others run.)
-bool is_ending(Pid process, Pid tid) {
-  if (tid == process) return false;
+// Whether a thread has ended but is still shown: for a moment, or if it is the first of its process, for as long as
+// others run.
+bool has_ended(Pid process, Pid tid) {
   Result<std::string> text = sys::read_proc(process, fmt::format("task/{}/stat", tid.number));
   if (!text.has_value()) return true;
   Result<proc::Stat> stat = proc::parse_stat(*text);
@@ -111,8 +112,6 @@ Error not_to_be_traced(Pid tid) {
     return refused(fmt::format("thread {} is traced by {}, and has room for one tracer: end that first", tid.number,
                                sys::title_of(Pid{status->tracer_pid})));
   }
-  if (status && (status->state == 'Z' || status->state == 'X'))
-    return refused(fmt::format("thread {} has ended while others of its process run on", tid.number));
   return refused(
       fmt::format("thread {} cannot be traced: it is another user's, or has more privileges than we (see ptrace(2) and "
                   "kernel.yama.ptrace_scope)",
@@ -122,24 +121,25 @@ Error not_to_be_traced(Pid tid) {
 }  // namespace
 
 // True when there were any, or some were about to go.
-Result<bool> StoppedProcess::seize_new_threads(Clock::time_point deadline) {
+Result<bool> StoppedProcess::seize_new_threads(Clock::time_point deadline, bool& first_has_ended) {
   bool found = false;
   for (Pid tid : TRY(sys::list_threads(pid_))) {
     if (std::ranges::any_of(threads_, [&](const Thread& known) { return known.tid == tid; })) continue;
     Result<> seized = sys::ptrace_seize(tid, kOptions | options_);
-    if (!seized.has_value()) {
-      if (seized.error().os_errno() == ESRCH) continue;
-      if (seized.error().os_errno() == EPERM && is_ending(pid_, tid) && Clock::now() < deadline) {
-        found = true;
-        continue;
-      }
-      if (seized.error().os_errno() == EPERM) return not_to_be_traced(tid);
-      return std::move(seized).error();
+    int refusal = seized.has_value() ? 0 : seized.error().os_errno();
+    if (refusal == ESRCH) continue;
+    if (refusal == EPERM && has_ended(pid_, tid) && (tid == pid_ || Clock::now() < deadline)) {
+      // Of the first it is known from then on; but before it ended it may have made others, not listed here.
+      found |= tid != pid_ || !std::exchange(first_has_ended, true);
+      continue;
     }
+    Result<> interrupted = sys::ptrace_interrupt(tid);
+    // Ours it is already where the first thread has ended for a program that another one executes, under its number.
+    bool ours = seized.has_value() || (refusal == EPERM && interrupted.has_value());
+    if (!ours) return refusal == EPERM ? not_to_be_traced(tid) : std::move(seized).error();
     Thread thread;
     thread.tid = tid;
     threads_.push_back(thread);
-    Result<> interrupted = sys::ptrace_interrupt(tid);
     if (!interrupted.has_value() && !gone(interrupted.error())) return std::move(interrupted).error();
     found = true;
   }
@@ -148,7 +148,10 @@ Result<bool> StoppedProcess::seize_new_threads(Clock::time_point deadline) {
 
 Result<> StoppedProcess::wait_for_stops(Clock::time_point deadline) {
   while (settled_ < threads_.size()) {
+    Pid tid = threads_[settled_].tid;
     Settled now = TRY(settle(threads_[settled_]));
+    // Of the end of a first thread a tracer is told with that of the last.
+    if (now == Settled::kNotYet && tid == pid_ && has_ended(pid_, tid)) now = Settled::kGone;
     if (now == Settled::kStopped) {
       ++settled_;
     } else if (now == Settled::kGone) {
@@ -411,9 +414,10 @@ Result<bool> StoppedProcess::bring_to_stop(int signal) {
 Result<> StoppedProcess::thaw_into_stop(int signal) {
   constexpr int kLooks = 50'000;
   if (!TRY(bring_to_stop(signal))) return failed("it does not stop again");
+  Pid seen = seen_as();
   thaw();
   for (int look = 0; look < kLooks; ++look) {
-    char state = state_of(pid_);
+    char state = state_of(seen);
     if (state == 'T') return {};
     if (state == '\0') break;
     short_nap();
@@ -425,9 +429,9 @@ Result<> StoppedProcess::stop_and_continue() {
   if (!TRY(bring_to_stop(SIGSTOP))) return failed("it does not stop");
   ::kill(pid_.number, SIGCONT);
   // The kernel tells of the continuation when the thread moves, and stops it again to say so to its tracer.
-  TRY(sys::ptrace_interrupt(leader().tid));
-  TRY(sys::ptrace_continue(leader().tid));
-  std::optional<sys::WaitStatus> told = TRY(sys::wait_thread(leader().tid, true));
+  TRY(sys::ptrace_interrupt(representative().tid));
+  TRY(sys::ptrace_continue(representative().tid));
+  std::optional<sys::WaitStatus> told = TRY(sys::wait_thread(representative().tid, true));
   if (!told.has_value() || told->exited()) return failed("it has ended");
   return {};
 }

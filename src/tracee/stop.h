@@ -48,10 +48,13 @@ class StoppedProcess {
   StoppedProcess& operator=(StoppedProcess&&) = delete;
   ~StoppedProcess();  // thaws
 
-  Pid pid() const { return pid_; }
+  Pid pid() const { return pid_; }  // its number
   std::vector<Thread>& threads() { return threads_; }
   const std::vector<Thread>& threads() const { return threads_; }
-  Thread& leader() { return threads_.front(); }
+  // In which calls are made for the process: its first thread, or where that has ended (tracee/first_thread), another.
+  Thread& representative() { return threads_.front(); }
+  // Under this number its memory, its descriptors and all that it has are found.
+  Pid seen_as() const { return threads_.empty() ? pid_ : threads_.front().tid; }
 
   // Puts the program's registers and masks back and lets all threads go on. Threads that are gone are passed over.
   void thaw();
@@ -69,7 +72,7 @@ class StoppedProcess {
 
  private:
   StoppedProcess(Pid pid, long options) : pid_(pid), options_(options) {}
-  Result<bool> seize_new_threads(std::chrono::steady_clock::time_point deadline);
+  Result<bool> seize_new_threads(std::chrono::steady_clock::time_point deadline, bool& first_has_ended);
   Result<bool> bring_to_stop(int signal);
   Result<> wait_for_stops(std::chrono::steady_clock::time_point deadline);
 

@@ -72,7 +72,7 @@ TEST(StoppedProcess, ACallThatIsAboutToBeMadeAgainDoesNotLookLikeOneThatHasRetur
   for (int i = 0; i < 30'000 && !seen; ++i) {
     Result<StoppedProcess> stopped = StoppedProcess::stop(reader.pid(), std::chrono::seconds(5));
     ASSERT_TRUE(stopped.has_value()) << stopped.error().text();
-    const sys::Registers& registers = stopped->leader().registers;
+    const sys::Registers& registers = stopped->representative().registers;
     seen = instruction_at(reader.pid(), registers.rip) == kSystemCallInstruction;
     if (!in_system_call(registers)) continue;
     EXPECT_EQ(instruction_at(reader.pid(), registers.rip - 2), kSystemCallInstruction);

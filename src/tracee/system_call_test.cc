@@ -38,7 +38,7 @@ class Sleeper {
     wait_until_it_sleeps();
     Result<StoppedProcess> stopped = StoppedProcess::stop(Pid{pid_}, std::chrono::seconds(5));
     EXPECT_TRUE(stopped.has_value()) << stopped.error().text();
-    return call_of(Pid{pid_}, stopped->leader().registers);
+    return call_of(Pid{pid_}, stopped->representative().registers);
   }
 
  private:

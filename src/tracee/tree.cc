@@ -6,9 +6,8 @@
 #include <set>
 #include <utility>
 
-#include "proc/process.h"
-#include "sys/procfs.h"
 #include "sys/tasks.h"
+#include "tracee/first_thread.h"
 
 namespace stint::tracee {
 namespace {
@@ -37,16 +36,6 @@ Result<std::vector<Member>> members(const TreeRoots& roots) {
   for (Pid stand_in : roots.stand_ins) add_children(stand_in);
   look_at_all();
   return found;
-}
-
-enum class Life { kLives, kZombie, kGone };
-
-Life life_of(Pid pid) {
-  Result<std::string> text = sys::read_proc(pid, "stat");
-  Result<proc::Stat> stat = text ? proc::parse_stat(*text) : Result<proc::Stat>(std::move(text).error());
-  if (!stat || stat->state == 'X') return Life::kGone;
-  // A leader that has ended before its threads looks like one; its threads are still to be stopped.
-  return stat->state == 'Z' && stat->num_threads <= 1 ? Life::kZombie : Life::kLives;
 }
 
 }  // namespace
