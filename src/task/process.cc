@@ -243,28 +243,37 @@ Result<> restore_proc_settings(Pid process, const image::ProcessRecord& record) 
 void ask_for_flags(tracee::Table& table, const image::ProcessRecord& record) {
   table.must("PR_SET_CHILD_SUBREAPER", SYS_prctl, {PR_SET_CHILD_SUBREAPER, record.child_subreaper});
   if (record.thp_disabled) table.must("PR_SET_THP_DISABLE", SYS_prctl, {PR_SET_THP_DISABLE, 1});
-  if (record.mce_kill != PR_MCE_KILL_DEFAULT)
-    table.must("PR_MCE_KILL", SYS_prctl, {PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill});
   for (int command : kMembarrierRegister)
     if (record.membarrier_registrations & command)
       table.must("membarrier", SYS_membarrier, {static_cast<uint64_t>(command)});
 }
 
 // Capabilities that the kernel does not know give EINVAL: nobody can have them.
-Result<> restore_bounding_set(tracee::StoppedProcess& process, tracee::Hands& hands,
+Result<> restore_bounding_set(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
                               const image::ProcessRecord& record) {
-  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(process.seen_as(), "status"))));
+  proc::Status now = TRY(proc::parse_status(TRY(sys::read_proc(thread.tid, "status"))));
   if ((now.cap_bounding & ~record.bounding_set) == 0) return {};
   tracee::Table table(hands);
   std::vector<size_t> drops;
   for (uint64_t capability = 0; capability < 64; ++capability)
     if ((record.bounding_set >> capability & 1) == 0)
       drops.push_back(table.ask(SYS_prctl, {PR_CAPBSET_DROP, capability}));
-  TRY(table.run(process.representative(), process.seen_as()));
+  TRY(table.run(thread, process.seen_as()));
   for (size_t drop : drops)
     if (table.result(drop) < 0 && table.result(drop) != -EINVAL)
       return os_error("PR_CAPBSET_DROP", static_cast<int>(-table.result(drop)));
   return {};
+}
+
+// What a thread has from whoever made it, which did not have it yet.
+Result<> restore_inherited(tracee::StoppedProcess& process, tracee::Thread& thread, tracee::Hands& hands,
+                           const image::ProcessRecord& record) {
+  TRY(restore_bounding_set(process, thread, hands, record));
+  tracee::Table table(hands);
+  table.must("personality", SYS_personality, {record.personality});
+  if (record.mce_kill != PR_MCE_KILL_DEFAULT)
+    table.must("PR_MCE_KILL", SYS_prctl, {PR_MCE_KILL, PR_MCE_KILL_SET, record.mce_kill});
+  return table.run(thread, process.seen_as());
 }
 
 }  // namespace
@@ -302,11 +311,8 @@ Result<> restore_memory_map(const image::ProcessRecord& record, int exe_fd, trac
 Result<> restore_process_last(tracee::StoppedProcess& process, tracee::Hands& hands,
                               const image::ProcessRecord& record) {
   tracee::Thread& leader = process.representative();
-  TRY(restore_bounding_set(process, hands, record));
+  for (tracee::Thread& thread : process.threads()) TRY(restore_inherited(process, thread, hands, record));
   TRY(restore_limits(process, hands, record));
-  tracee::Table table(hands);
-  table.must("personality", SYS_personality, {record.personality});
-  TRY(table.run(leader, process.seen_as()));
   TRY(queue_pending(process, leader, hands, record.pending, record.pid, record.pid, true));
   return restore_timers(record, hands, leader, process.seen_as());
 }

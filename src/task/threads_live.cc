@@ -1,10 +1,12 @@
 // Threads: how many, their ids and names, their thread-local data, who waits for whom, and what the kernel does when
 // one of them ends (clear-child-tid, robust locks).
 #include <errno.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 
 #include <condition_variable>
@@ -13,7 +15,7 @@
 #include <mutex>
 #include <vector>
 
-#include "test/live/program/descriptors.h"
+#include "test/live/program/processes.h"
 #include "test/live/program/threads.h"
 
 namespace live {
@@ -228,6 +230,28 @@ LIVE_TEST(wake_that_goes_with_no_change_of_its_word_finds_every_sleeper) {
   while (monotonic_seconds() - start < 0.01) {
   }
   EXPECT_EQ(futex(word, FUTEX_WAKE_PRIVATE, kSleepers), kSleepers);
+}
+
+// Which each has from the one that made it.
+LIVE_TEST(every_thread_has_what_its_process_was_given) {
+  Child child([](Line& line) {
+    constexpr unsigned long kAsk = 0xffffffff;
+    EXPECT_OK(personality(static_cast<unsigned long>(personality(kAsk)) | ADDR_NO_RANDOMIZE));
+    const bool may_drop = prctl(PR_CAPBSET_DROP, CAP_SYS_BOOT) == 0;
+    const Ends gate = make_pipe();
+    BlockedThread other(SYS_read, [&] {
+      EXPECT_EQ(read_once(gate.read), "go");
+      EXPECT_TRUE((personality(kAsk) & ADDR_NO_RANDOMIZE) != 0);
+      if (may_drop) EXPECT_EQ(prctl(PR_CAPBSET_READ, CAP_SYS_BOOT), 0);
+    });
+    line.stand_by();
+    write_all(gate.write, "go");
+    other.join();
+    return 0;
+  });
+  child.await();
+  freeze_point();
+  child.finish();
 }
 
 LIVE_TEST(process_shared_semaphore_in_shared_memory_still_wakes) {
