@@ -228,20 +228,34 @@ class ExternalUnixServer : public testing::Test {
     UnixAddress address(name);
     listener = ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     ASSERT_EQ(::bind(listener, address.raw(), address.size), 0) << strerror(errno);
-    ASSERT_EQ(::listen(listener, 4), 0);
+    listen_as_another_process();
     ends.job = ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     ASSERT_EQ(::connect(ends.job, address.raw(), address.size), 0);
     if (!accept) return;
     ends.outside = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     ASSERT_TRUE(write_text(ends.outside, "queued"));
   }
+  // SO_PEERCRED shows at the client who listens.
+  void listen_as_another_process() {
+    int ready[2];
+    ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+    server = ::fork();
+    if (server == 0) {
+      if (::listen(listener, 4) != 0 || !write_text(ready[1], "!")) ::_exit(1);
+      ::pause();
+    }
+    EXPECT_EQ(read_now(ready[0], 1), "!");
+    ::close(ready[0]), ::close(ready[1]);
+  }
   void TearDown() override {
+    if (server > 0) ::kill(server, SIGKILL), ::waitpid(server, nullptr, 0);
     ::close(listener);
     std::filesystem::remove(path);
   }
   std::string path = testing::TempDir() + "stint-external-server-" + std::to_string(::getpid());
   std::string abstract = std::string(1, '\0') + "stint-external-" + std::to_string(::getpid());
   int listener = -1;
+  pid_t server = -1;
   Ends ends;
 };
 
@@ -266,6 +280,16 @@ TEST_F(ExternalUnixServer, OfAnAbstractNameIsThePeerStillByName) {
   start(abstract, SOCK_SEQPACKET, true);
   EXPECT_EQ(cut_off_trip(ends.job, nothing, has_peer_and_the_rest(abstract)), "");
   EXPECT_EQ(second_trip(ends.job, nothing, has_peer_and_the_rest(abstract)), "");
+}
+
+TEST_F(ExternalUnixServer, ThatHasClosedTheConnectionMayKeepItsAbstractName) {
+  start(abstract, SOCK_STREAM, true);
+  ::close(std::exchange(ends.outside, -1));
+  ClosingTrip trip(ends.job);
+  Result<> captured = trip.capture(nothing);
+  ASSERT_TRUE(captured.has_value()) << captured.error().text();
+  EXPECT_EQ(trip.closed.size(), 1u) << "SO_PEERCRED is that of a process that is there still";
+  EXPECT_EQ(trip.verify(has_peer_and_the_rest(abstract)), "");
 }
 
 TEST_F(ExternalUnixServer, ThatHasNotAcceptedResets) {
@@ -406,8 +430,7 @@ class OutsideClient {
   }
   OutsideClient(const OutsideClient&) = delete;
   ~OutsideClient() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
   }
 
  private:
@@ -483,6 +506,7 @@ TEST(ExternalTcpElsewhere, KeepsAddressesThatThisHostDoesNotHave) {
 TEST(ExternalPidfd, RefersToAProcessThatHasEnded) {
   pid_t other = ::fork();
   if (other == 0) ::pause(), ::_exit(0);
+  ASSERT_GT(other, 0);
   EXPECT_EQ(cut_off_trip(
                 -1, [&] { return ::syscall(SYS_pidfd_open, other, 0) == 0; },
                 []() -> std::string {
@@ -500,6 +524,7 @@ TEST(ExternalPidfd, RefersToAProcessThatHasEnded) {
 TEST(ExternalOwner, IsNobodyAnyMore) {
   pid_t other = ::fork();
   if (other == 0) ::pause(), ::_exit(0);
+  ASSERT_GT(other, 0);
   EXPECT_EQ(cut_off_trip(
                 -1,
                 [&] {

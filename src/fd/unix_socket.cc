@@ -71,13 +71,15 @@ Result<> record_listener(const Facts& facts, const CaptureContext& context, cons
   return {};
 }
 
+// An abstract name is its owner's as long as that is there; a path leads nowhere while a restart binds to it.
+bool may_be_taken(const std::string& name) { return !name.empty() && name.front() == '\0'; }
+
 // As if the peer had gone at this moment: `reset` says that it would have left something unread.
 void record_cut_off(bool reset, UnixSocketRecord& record) {
   record.state = State::kPeerGone;
   record.cut_off = true;
   if (record.type == SOCK_DGRAM) return;
-  // An abstract name is the peer's as long as it is there.
-  record.apart = !record.peer_name.empty() && record.peer_name.front() == '\0';
+  record.apart = may_be_taken(record.peer_name);
   record.read_shut = record.write_shut = true;
   record.reset = reset;
 }
@@ -101,6 +103,8 @@ Result<> record_missing_peer(const Facts& facts, CaptureContext& context, UnixSo
   }
   record.state = State::kPeerGone;
   record.reset = (TRY(sys::poll_now(facts.ours.get(), 0)) & POLLERR) != 0;
+  // It may be a server outside that has closed this connection only.
+  record.apart = context.close_external && record.type != SOCK_DGRAM && may_be_taken(record.peer_name);
   return {};
 }
 
@@ -145,7 +149,18 @@ Result<> record_name(const Facts& facts, const sys::UnixSocketState& state, Unix
   return {};
 }
 
-Result<> record_credentials(const Facts& facts, const CaptureContext& context, UnixSocketRecord& record) {
+bool is_of_job(const Facts& facts, const CaptureContext& context, int number) {
+  return number == facts.pid.number || (context.job_number && context.job_number(number) != 0);
+}
+
+std::string not_told(int process) {
+  return fmt::format(
+      "process {}, which connected it (SO_PEERCRED), has ended or is not in the job, and its number there cannot be "
+      "told",
+      process);
+}
+
+Result<> record_credentials(const Facts& facts, CaptureContext& context, UnixSocketRecord& record) {
   std::optional<ucred> seen = TRY(sys::peer_credentials(facts.ours.get()));
   if (!seen) return {};
   int number = number_in_job(facts, context, seen->pid);
@@ -153,12 +168,13 @@ Result<> record_credentials(const Facts& facts, const CaptureContext& context, U
     std::optional<ucred> as_it_sees = TRY(context.ask_peer_credentials(facts));
     number = as_it_sees ? as_it_sees->pid : 0;
   }
-  if (number == 0 && !record.cut_off)
-    return refusal(facts,
-                   fmt::format("process {}, which connected it (SO_PEERCRED), has ended or is not in the job, and its "
-                               "number there cannot be told",
-                               seen->pid),
-                   kRemedy);
+  // Of a peer that is gone the process may be there still, with its number.
+  bool stranger = number == 0 || (context.close_external && !is_of_job(facts, context, seen->pid));
+  if (stranger && record.state == State::kPeerGone && !record.cut_off) {
+    TRY(cut_off(facts, context, not_told(seen->pid), kRemedy));
+    record.cut_off = true;
+  }
+  if (number == 0 && !record.cut_off) return refusal(facts, not_told(seen->pid), kRemedy);
   record.credentials = {.pid = number, .uid = seen->uid, .gid = seen->gid};
   return {};
 }
