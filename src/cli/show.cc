@@ -44,7 +44,7 @@ Result<> print_job(const image::Source& source) {
                file.written ? ", written" : "");
   }
   for (const image::ClosedEndRecord& closed :
-       TRY(all_of<image::ClosedEndRecord>(source, image::RecordType::kClosedEnd)))
+       TRY(store::all_of<image::ClosedEndRecord>(source, image::RecordType::kClosedEnd)))
     fmt::print("closed     {}\n", closed_line(closed));
   return {};
 }
