@@ -44,7 +44,6 @@ class Probe {
     if (ring_.waiting.size() >= most) return true;
     passed_ = 0;
     untaken_ = ring_.waiting.size();
-    credits_ = most;
     Result<bool> none = use_up(most - ring_.waiting.size());
     TRY(undo());
     return none;
@@ -79,7 +78,6 @@ class Probe {
     TRY(noops.run());
     uint64_t used = 0;
     for (size_t group : groups) used += noops.submitted(group);
-    credits_ = used + ring_.waiting.size();
     return used == available;
   }
 
@@ -109,14 +107,13 @@ class Probe {
 
   Result<> pass_some(int round) {
     uint64_t kept = ring_.waiting.size();
-    uint64_t left = (ring_.slots - passed_ % ring_.slots) % ring_.slots;
-    if (left < kept || left == 0) left += ring_.slots;
+    uint64_t left = ring_.slots - passed_ % ring_.slots;
+    if (left < kept) left += ring_.slots;
     AioNoops noops = TRY(this->noops());
     if (everywhere_) noops.go_to(cpus_[static_cast<size_t>(round) % cpus_.size()]);
     noops.take_events(ring_.slots);
-    noops.submit(std::min(left - kept, std::max<uint64_t>(credits_, 1)));
-    noops.take_events(ring_.slots);
-    if (left - kept <= credits_) noops.submit(kept);
+    noops.submit(left > kept ? left - kept : kept);
+    if (left > kept) noops.take_events(ring_.slots);
     TRY(noops.run());
     return note_events();
   }
@@ -163,7 +160,6 @@ class Probe {
   bool everywhere_ = false;
   AioRing ring_;          // as the program is to find it, but for what is not noted yet
   uint64_t untaken_ = 0;  // events in it, of whomever, when that was noted
-  uint64_t credits_ = 0;  // requests that are neither under way nor held for what waits; at most
   uint64_t passed_ = 0;   // events of ours
   // Of the last table; its events say it. No checkpoint before had the same.
   uint64_t serial_ = static_cast<uint64_t>(sys::clock_ns(CLOCK_REALTIME));

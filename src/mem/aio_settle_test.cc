@@ -167,30 +167,44 @@ TEST_F(AioTest, WhoeverIsKilledInTheMiddleLeavesNoEventInTheRing) {
   }
 }
 
-TEST_F(AioTest, ARequestUnderWayIsNoticedAndLeftAlone) {
-  start(8, [](aio_context_t context) {
-    do_nothing(context, 2, 7);
+class AioUnderWay : public AioTest, public testing::WithParamInterface<std::pair<unsigned, unsigned>> {};
+
+// Some events wait, and some requests are polls for what does not come.
+TEST_P(AioUnderWay, RequestsAreNoticedAndLeftAlone) {
+  auto [waiting, polls] = GetParam();
+  start(8, [&](aio_context_t context) {
+    do_nothing(context, 33, 1);
+    take(context, 33);
+    do_nothing(context, waiting, 500);
     static iocb poll;
     poll.aio_lio_opcode = IOCB_CMD_POLL;
     poll.aio_fildes = static_cast<uint32_t>(eventfd(0, 0));
     poll.aio_buf = POLLIN;
     iocb* one = &poll;
-    if (syscall(SYS_io_submit, context, 1, &one) != 1) _exit(1);
+    for (unsigned i = 0; i < polls; ++i)
+      if (syscall(SYS_io_submit, context, 1, &one) != 1) _exit(1);
   });
   Result<std::vector<image::AioRingRecord>> settled = settle();
   ASSERT_FALSE(settled.has_value());
-  EXPECT_EQ(settled.error().kind(), ErrorKind::kNotNow);
-  EXPECT_EQ(header().head, 0u);
-  EXPECT_EQ(header().tail, 2u);
-  EXPECT_EQ(tracee::peek(Pid{child_}, RemotePtr<io_event>(context_ + aio_event_offset(1))).value().data, 8u);
+  EXPECT_EQ(settled.error().kind(), ErrorKind::kNotNow) << settled.error().text();
+  EXPECT_EQ(header().head, 33u);
+  EXPECT_EQ(header().tail, 33u + waiting);
+  for (uint32_t i = 0; i < waiting; ++i) {
+    io_event event = tracee::peek(Pid{child_}, RemotePtr<io_event>(context_ + aio_event_offset(33 + i))).value();
+    EXPECT_EQ(event.data, 500 + i);
+  }
   // Nor has the context more requests to give than before.
   AioNoops noops = AioNoops::prepare(*stopped_, *hands_, {context_}, sys::get_affinity(Pid{child_}).value()).value();
   std::vector<uint32_t> cpus =
       proc::parse_cpu_list(sys::read_whole("/sys/devices/system/cpu/possible", 1 << 16).value()).value();
   for (uint32_t cpu : cpus) noops.go_to(cpu), noops.submit(1000);
   ASSERT_TRUE(noops.run().has_value());
-  EXPECT_EQ(noops.submitted() + 3, aio_most_requests(header().nr, cpus.size()));
+  EXPECT_EQ(noops.submitted() + waiting + polls, aio_most_requests(header().nr, cpus.size()));
 }
+
+INSTANTIATE_TEST_SUITE_P(Aio, AioUnderWay,
+                         testing::Values(std::pair(0, 1), std::pair(2, 1), std::pair(60, 1), std::pair(40, 40),
+                                         std::pair(1, 80), std::pair(80, 1)));
 
 TEST_F(AioTest, AFullContextNeedsNoProbe) {
   start(8, [](aio_context_t context) {
