@@ -223,7 +223,7 @@ class Capture {
     for (ProcessCapture& process : processes_)
       relations.add(process.process(), process.hands(), process.facts(), process.record());
     for (const tracee::Zombie& zombie : tree.zombies()) TRY(relations.add(zombie));
-    TRY(relations.check_supported());
+    TRY(relations.note_shared());
     TRY(relations.note_parent_threads());
     TRY(relations.note_terminals(TRY(fd::controlling_ptys(tables_))));
     TRY(relations.note_stops());

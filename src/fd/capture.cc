@@ -157,9 +157,20 @@ image::FileLock::Kind kind_of(proc::LockInfo::Kind seen) {
   }
 }
 
+// A POSIX lock belongs to the table: it shows in all processes that share that, with the number of the one that has
+// taken it.
+bool taken_by_sharer(const proc::LockInfo& lock, const Facts& facts, const CaptureContext& context) {
+  auto other = context.by_number.find({lock.pid, facts.fd.number});
+  if (other == context.by_number.end() || other->second == &facts) return false;
+  return std::ranges::any_of(other->second->info.locks, [&](const proc::LockInfo& shown) {
+    return shown.kind == lock.kind && shown.pid == lock.pid && shown.start == lock.start && shown.end == lock.end;
+  });
+}
+
 // A lock shows at every descriptor of its description: it is recorded at the first, a POSIX lock at the first of each
 // process.
-std::vector<image::FileLock> locks_of(const Facts& facts, bool first_of_all, bool first_in_process) {
+std::vector<image::FileLock> locks_of(const Facts& facts, const CaptureContext& context, bool first_of_all,
+                                      bool first_in_process) {
   std::vector<image::FileLock> locks;
   for (const proc::LockInfo& seen : facts.info.locks) {
     image::FileLock lock;
@@ -168,7 +179,7 @@ std::vector<image::FileLock> locks_of(const Facts& facts, bool first_of_all, boo
     lock.length = seen.end ? *seen.end - seen.start + 1 : 0;
     bool posix = seen.kind == proc::LockInfo::Kind::kPosix;
     lock.kind = kind_of(seen.kind);
-    if (posix ? first_in_process : first_of_all) locks.push_back(lock);
+    if (posix ? first_in_process && !taken_by_sharer(seen, facts, context) : first_of_all) locks.push_back(lock);
   }
   return locks;
 }
@@ -193,7 +204,7 @@ Result<> put_descriptors(std::span<const std::vector<Facts>> processes, CaptureC
       record.description = context.description_of.at({facts.pid.number, facts.fd.number});
       bool first_of_all = seen.insert(record.description).second;
       bool first_in_process = seen_here.insert(record.description).second;
-      record.locks = locks_of(facts, first_of_all, first_in_process);
+      record.locks = locks_of(facts, context, first_of_all, first_in_process);
       TRY(put_record(context.sink, image::RecordType::kDescriptor, record));
     }
   }

@@ -287,6 +287,11 @@ Result<> Distribution::give(Receiver& receiver) {
   return take_locks(receiver, table);
 }
 
+Result<> Distribution::give_shared(Receiver& receiver) {
+  auto table = tables_.find(receiver.pid.number);
+  return table == tables_.end() ? Result<>() : take_locks(receiver, table->second);
+}
+
 Result<> Distribution::settle() {
   LastLook job;
   job.description = [&](uint64_t id) -> Result<sys::UniqueFd> {

@@ -60,6 +60,9 @@ class Distribution {
   // When all processes of the job are there. Afterwards the process has its own descriptors and no other.
   Result<> give(Receiver& receiver);
 
+  // The same for one that has its table from its parent, which has its own by now: only locks are still to be taken.
+  Result<> give_shared(Receiver& receiver);
+
   // When all is in place and nothing runs yet: what must not notice how the rest was made (Kind::settle).
   Result<> settle();
 

@@ -142,6 +142,7 @@ struct ProcessRecord {
   bool controlling_terminal = false;  // its session's is the job's own terminal
   int32_t controlling_pty = -1;       // ... or the pty of this number, whose master is in the job; -1: none is
   int32_t pty_foreground = 0;         // of a session's leader: the group in the foreground of that
+  uint32_t shared_with_parent = 0;    // CLONE_FS, CLONE_FILES: what it has in common with its parent
 
   template <class A>
   void fields(A& a) {
@@ -161,6 +162,7 @@ struct ProcessRecord {
     a("stop_is_known", stop_is_known), a("continuation_is_known", continuation_is_known);
     a("controlling_terminal", controlling_terminal);
     a("controlling_pty", controlling_pty), a("pty_foreground", pty_foreground);
+    a("shared_with_parent", shared_with_parent);
   }
 };
 

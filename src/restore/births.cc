@@ -161,6 +161,7 @@ Result<Newborn*> Births::bear(Newborn& parent, const Wanted& child) {
   tracee::Hands hands = tracee::Hands::borrow_area(parent.process, parent.area_range(plan_));
   tracee::Table table(hands);
   CloneArgs args{};
+  if (child.plan != nullptr) args.flags = child.plan->record.shared_with_parent;
   args.exit_signal = static_cast<uint64_t>(child.exit_signal);
   args.set_tid = table.in(child.pid);
   args.set_tid_size = 1;
@@ -300,6 +301,8 @@ int32_t Births::unused_number() {
 
 // Whoever has adopted it the first time adopts it again.
 Result<> Births::adopt(const Wanted& orphan) {
+  if (orphan.plan != nullptr && orphan.plan->record.shared_with_parent != 0)
+    return damaged("it shares something with a parent that it is not born from");
   Newborn* adopter = find(orphan.ppid);  // or the stand-in, which is none of them
   Wanted between;
   between.pid = unused_number();

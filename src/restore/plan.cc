@@ -1,6 +1,7 @@
 #include "restore/plan.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <ranges>
@@ -100,6 +101,8 @@ class Reading {
     bool others_ended = std::ranges::any_of(process.threads | std::views::drop(1), &image::ThreadRecord::ended);
     if (others_ended || (process.threads.front().ended && process.threads.size() == 1))
       return damaged(fmt::format("process {} has a thread that cannot have ended", process.record.pid));
+    if ((process.record.shared_with_parent & ~uint32_t{CLONE_FS | CLONE_FILES}) != 0)
+      return damaged(fmt::format("process {} shares with its parent what no process can", process.record.pid));
     std::ranges::sort(process.vmas, {}, &image::VmaRecord::start);
     uint64_t end = 0;
     for (const image::VmaRecord& vma : process.vmas) {

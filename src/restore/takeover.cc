@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -149,7 +150,8 @@ Result<> Takeover::restore_state(Newborn& one, fd::Distribution& descriptors) {
   ipc::Member member{one.process, hands, one.pid};
   TRY(ipc::restore_undo(member, plan_.ipc.sets).in("semaphores"));
   fd::Receiver receiver{one.process, hands, JobPid{one.pid}};
-  return descriptors.give(receiver);
+  bool shares = (one.plan->record.shared_with_parent & CLONE_FILES) != 0;
+  return shares ? descriptors.give_shared(receiver) : descriptors.give(receiver);
 }
 
 Result<> Takeover::finish(Newborn& one) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -19,6 +20,11 @@
 
 namespace stint::task {
 namespace {
+
+// Not as an orphan, nor in a session that its parent has left.
+bool is_born_directly(const image::ProcessRecord& parent, const image::ProcessRecord& child) {
+  return child.sid == parent.sid || child.sid == child.pid;
+}
 
 int innermost(const std::vector<int>& numbers, int otherwise) { return numbers.empty() ? otherwise : numbers.back(); }
 
@@ -77,18 +83,21 @@ Result<> Relations::add(const tracee::Zombie& zombie) {
   return {};
 }
 
-Result<> Relations::check_supported() const { return check_shared(); }
+const Relations::Member* Relations::parent_of(const Member& child) const {
+  auto found = std::ranges::find(members_, child.record->ppid, [](const Member& one) { return one.record->pid; });
+  return found == members_.end() ? nullptr : &*found;
+}
 
-// Each of these is its own for every process that fork(2) has made.
-Result<> Relations::check_shared() const {
+Result<> Relations::note_shared() {
   struct Shared {
     int type;
+    uint32_t flag;  // with which a process is born again that has it from its parent; 0: it cannot be
     const char* what;
   };
-  constexpr Shared kShared[] = {{KCMP_VM, "memory (CLONE_VM)"},
-                                {KCMP_FILES, "descriptor table (CLONE_FILES)"},
-                                {KCMP_FS, "working directory (CLONE_FS)"},
-                                {KCMP_SIGHAND, "signal actions (CLONE_SIGHAND)"}};
+  constexpr Shared kShared[] = {{KCMP_VM, 0, "memory (CLONE_VM)"},
+                                {KCMP_FILES, CLONE_FILES, "descriptor table (CLONE_FILES)"},
+                                {KCMP_FS, CLONE_FS, "working directory (CLONE_FS)"},
+                                {KCMP_SIGHAND, 0, "signal actions (CLONE_SIGHAND)"}};
   for (const Shared& shared : kShared) {
     std::optional<Error> failure;
     auto before = [&](const Member* a, const Member* b) {
@@ -101,12 +110,17 @@ Result<> Relations::check_shared() const {
     std::set<const Member*, decltype(before)> seen(before);
     for (const Member& member : members_) {
       auto [place, fresh] = seen.insert(&member);
+      const Member* parent = fresh ? nullptr : parent_of(member);
+      bool from_parent =
+          parent != nullptr && is_born_directly(*parent->record, *member.record) && seen.find(parent) == place;
       if (failure) return std::move(*failure).in("what processes share (CONFIG_KCMP)");
-      if (fresh) continue;
+      if (from_parent) member.record->shared_with_parent |= shared.flag;
+      if (fresh || (from_parent && shared.flag != 0)) continue;
       return refused(
-          fmt::format("processes {} and {} share their {}, which threads of one process do: such a pair "
-                      "cannot be made again yet; wait until one of them has executed another program",
-                      (*place)->process->pid().number, member.process->pid().number, shared.what));
+          fmt::format("processes {} and {} share their {}, {}: such a pair cannot be made again yet; wait until one of "
+                      "them has ended",
+                      (*place)->process->pid().number, member.process->pid().number, shared.what,
+                      shared.flag == 0 ? "which threads of one process do" : "and neither has it from its parent"));
     }
   }
   return {};

@@ -26,8 +26,9 @@ class Relations {
 
   // `ptys`: of the job's own, by the session (our number) that each controls.
   Result<> note_terminals(const std::map<int, int>& ptys);
-  // kRefused by name what cannot be made again.
-  Result<> check_supported() const;
+  // What processes share that fork(2) gives to each. kRefused where it cannot be made again: what is born with it gets
+  // it from its parent.
+  Result<> note_shared();
   // Which children belong to another thread of their parents than the first.
   Result<> note_parent_threads();
   // Whether parents know of the stops and continuations of their children: asked in the parents.
@@ -49,7 +50,7 @@ class Relations {
   Result<int32_t> exit_status(int32_t parent, int32_t child) const;
   Result<siginfo_t> ask(const Member& parent, int32_t child, int what) const;
   Result<bool> would_be_told(const Member& parent, int32_t child, int what) const;
-  Result<> check_shared() const;
+  const Member* parent_of(const Member& child) const;
   Result<int32_t> foreground_of(const Member& leader) const;
   bool is_job_terminal(int tty_nr) const;
 
