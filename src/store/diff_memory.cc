@@ -140,8 +140,9 @@ class ProcessComparison {
         bool moved = row.was != row.now || row.protection_was != row.protection_now;
         if (row.change != Change::kChanged || moved || row.pages.any()) changed.push_back(row);
       }
-    std::ranges::stable_sort(changed, {}, [](const MappingChange& row) {
-      return row.change == Change::kGone ? row.was.start : row.now.start;
+    std::ranges::sort(changed, {}, [](const MappingChange& row) {
+      bool gone = row.change == Change::kGone;
+      return std::pair(gone ? row.was.start : row.now.start, !gone);
     });
     std::ranges::move(changed, std::back_inserter(diff.mappings));
   }
