@@ -23,6 +23,7 @@ namespace stint::job {
 namespace {
 
 constexpr int kFailedStart = 125;
+constexpr const char* kStandInName = "stint stand-in";
 constexpr gid_t kTtyGroup = 5;  // of every distribution: base-passwd, and udev and systemd are built with it
 
 // What the processes of a starting family share: each is a fork of the one before it.
@@ -47,20 +48,21 @@ std::string holder(int number) {
   return fmt::format("process {} ({}, user {})", number, stat->comm, owner->st_uid);
 }
 
-// A number may be held by a process that has ended and that nobody has reaped yet: a slow pid 1 takes a second.
-constexpr int kReaping_ms = 3000;
+// A number may be held by a process that has ended and that nobody has reaped yet: a slow pid 1 takes a second. Or by
+// a stand-in of the job's last run, which is about to end.
+constexpr int kLeaving_ms = 3000;
 
-bool is_zombie(int number) {
+bool may_be_leaving(int number) {
   Result<std::string> text = sys::read_proc(Pid{number}, "stat");
   Result<proc::Stat> stat = text ? proc::parse_stat(*text) : Result<proc::Stat>(std::move(text).error());
-  return stat && tracee::life_of(*stat) == tracee::Life::kZombie;
+  return stat && (tracee::life_of(*stat) == tracee::Life::kZombie || stat->comm == kStandInName);
 }
 
 Result<pid_t> fork_exactly(int number, bool as_sibling) {
   const pid_t numbers[] = {number};
   for (int waited = 0;; waited += 5) {
     Result<pid_t> child = sys::fork_process({.numbers = numbers, .as_sibling = as_sibling});
-    if (child || child.error().os_errno() != EEXIST || waited >= kReaping_ms || !is_zombie(number)) return child;
+    if (child || child.error().os_errno() != EEXIST || waited >= kLeaving_ms || !may_be_leaving(number)) return child;
     TRY(sys::poll({}, 5));
   }
 }
@@ -209,7 +211,7 @@ Result<> stand_in(Start& start) {
   if (start.master.valid()) slave = TRY(sys::open_pty_slave(start.master.get(), !elsewhere).in("the job's terminal"));
   TRY(send_stand_in(start.socket.get(), sys::own_pid(), start.master.get()));
   pid_t root = TRY(elsewhere ? fork_root_in_session(start, slave.get()) : fork_root(start, slave.get()));
-  sys::set_name("stint stand-in");
+  sys::set_name(kStandInName);
   TRY(sys::change_directory("/"));  // Else it would keep a file system busy.
   stand_in_main({start.plan.directory, std::move(start.socket), std::move(start.master), std::move(slave), root});
 }
