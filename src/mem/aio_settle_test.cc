@@ -61,7 +61,7 @@ class AioTest : public testing::Test {
 
   Result<std::vector<image::AioRingRecord>> settle() { return settle_aio(*stopped_, *hands_, child_, vmas_); }
   AioRingHeader header() const { return tracee::peek(Pid{child_}, RemotePtr<AioRingHeader>(context_)).value(); }
-  int64_t call(const tracee::Call& call) { return hands_->run(stopped_->leader(), {&call, 1}).value().front(); }
+  int64_t call(const tracee::Call& call) { return hands_->run(stopped_->representative(), {&call, 1}).value().front(); }
 
   pid_t child_ = -1;
   aio_context_t context_ = 0;
