@@ -28,8 +28,8 @@ class Context {
     if (TRY(pass(saved->waiting.size(), false)) != saved->waiting.size())
       return unfit(fmt::format("{} events wait in it, more than this host's kernel lets wait in such a one",
                                saved->waiting.size()));
-    TRY(tracee::poke(process_.seen_as(), record_.start + aio_event_offset(0), record_.content.data() + aio_event_offset(0),
-                     record_.content.size() - aio_event_offset(0)));
+    TRY(tracee::poke(process_.seen_as(), record_.start + aio_event_offset(0),
+                     record_.content.data() + aio_event_offset(0), record_.content.size() - aio_event_offset(0)));
     AioRingHeader now = TRY(tracee::peek(process_.seen_as(), RemotePtr<AioRingHeader>(record_.start)));
     if (now.head != saved->head || now.tail != saved->tail) return failed("its events are not where they were");
     return {};

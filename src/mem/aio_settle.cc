@@ -150,7 +150,8 @@ class Probe {
       TRY(tracee::poke(process_.seen_as(), range_.start + aio_event_offset(at), &event, sizeof(event)));
       at = ring_.after(at, 1);
     }
-    return tracee::poke(process_.seen_as(), RemotePtr<uint32_t>(range_.start + offsetof(AioRingHeader, head)), ring_.head);
+    return tracee::poke(process_.seen_as(), RemotePtr<uint32_t>(range_.start + offsetof(AioRingHeader, head)),
+                        ring_.head);
   }
 
   tracee::StoppedProcess& process_;
