@@ -53,7 +53,9 @@ Result<int32_t> Relations::exit_status(int32_t parent, int32_t child) const {
   auto found = std::ranges::find_if(members_, is_parent);
   if (found == members_.end()) return failed(fmt::format("process {} has ended without a parent", child));
   siginfo_t told = TRY(ask(*found, child, WEXITED));
-  if (told.si_pid == 0) return failed(fmt::format("process {} has ended, and its parent is not told", child));
+  // Until whoever traced it has let it go, or its last thread is gone.
+  if (told.si_pid == 0)
+    return not_now(fmt::format("process {} has just ended, and its parent is not told yet; try again", child));
   if (told.si_code == CLD_EXITED) return (told.si_status & 0xff) << 8;
   return told.si_status | (told.si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
